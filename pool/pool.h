@@ -1,0 +1,261 @@
+/* The space manager: one pool over zoned devices, and its volumes.
+ *
+ * A deterministic, event-driven machine: no threads, clocks, randomness, sockets or system calls of
+ * its own (docs/architecture.md). It is driven by calls of this header, by completions of device
+ * operations, and by pool_tick.
+ *
+ * Contract for data: after any crash each block of a volume holds its last flushed value or a later
+ * written one, never a mixture of two, never another volume's data. A completed flush (or FUA write,
+ * or control operation) is durable.
+ *
+ * Threads: one; every call and completion on the thread that drives the pool. Callbacks are never
+ * made from inside the call that started the operation, and may call back into the pool.
+ * Errors: -errno. Texts are for people and are given where `struct err *` is taken.
+ */
+#ifndef ZONEPOOL_POOL_POOL_H
+#define ZONEPOOL_POOL_POOL_H
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "pool/device.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct pool;
+struct volume;
+
+enum {
+        POOL_NAME_MAX = 63,    /* bytes without NUL */
+        VOLUME_NAME_MAX = 127, /* bytes without NUL */
+        POOL_MAX_DEVICES = 256,
+        POOL_MAX_GROUP_WIDTH = 3,
+        VOLUME_SECTOR = 512,    /* granularity of offsets and lengths of I/O */
+        VOLUME_OWNER_MAX = 2048, /* bytes of an ownership record */
+};
+
+#define VOLUME_MAX_BYTES (UINT64_C(64) << 40)
+
+/* ---- what the pool is given ---- */
+
+enum pool_event_kind {
+        POOL_EVENT_HELD,          /* writes wait for space */
+        POOL_EVENT_RELEASED,      /* none waits any more */
+        POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
+        POOL_EVENT_CORRUPTION,    /* a block's checksum is wrong, re-read included; volume set if known */
+        POOL_EVENT_READONLY,      /* metadata can no longer be written; status: why */
+};
+
+struct pool_event {
+        enum pool_event_kind kind;
+        int status;
+        uint32_t device;
+        struct volume *volume;
+        uint64_t block;
+};
+
+struct pool_host {
+        uint64_t (*now_ns)(void *ctx); /* monotonic */
+        void (*random)(void *ctx, void *buf, size_t len);
+        void (*event)(void *ctx, struct pool *pool, const struct pool_event *event); /* may be NULL */
+        void *ctx;
+};
+
+struct pool_options {
+        bool checksums;             /* verify data on read; default true */
+        uint32_t reserve_permille;  /* of capacity kept for cleaning; 0: default */
+        uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
+                                         0: default 50 */
+};
+
+#define POOL_OPTIONS_DEFAULT ((struct pool_options){.checksums = true})
+
+/* ---- life of a pool ---- */
+
+/* What a device's label says. */
+struct pool_label {
+        struct uuid pool_uuid;
+        struct uuid device_uuid;
+        char pool_name[POOL_NAME_MAX + 1];
+        uint32_t format_version;
+        uint32_t ndevices;
+        uint32_t index;      /* of this device in the pool */
+        uint64_t generation; /* highest root found on it */
+};
+
+/* Format version of this code. Labels of a newer one are refused (-EPROTONOSUPPORT). */
+enum { POOL_FORMAT_VERSION = 1 };
+
+/* Reads the labels of one device. done: status 0 with *label valid during the call; -ENOENT no label
+ * (label NULL); -EPROTONOSUPPORT newer format (label's name, uuid and version valid); -EBADMSG label
+ * zones written, none verifies; -EIO. */
+void pool_probe(struct zdev *dev, void *ctx,
+                void (*done)(void *ctx, int status, const struct pool_label *label));
+
+/* Makes a new, empty pool: resets every zone, writes labels, flushes. Whatever the devices held is
+ * lost: whether that is wanted is the caller's to ask. uuid is given by the caller.
+ * Errors by err: -EINVAL name or too few zones (below 16) with text. */
+void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
+                 const struct uuid *uuid, const struct pool_host *host,
+                 const struct pool_options *options, void *ctx,
+                 void (*done)(void *ctx, int status, const struct err *err));
+
+/* Opens a pool from all its devices, in any order. On success the pool owns the devices (closed by
+ * pool_export); on failure the caller keeps them. Recovery runs here: repeatable, may crash anywhere.
+ * Errors: -ENOENT no label; -EPROTONOSUPPORT newer format; -ENXIO devices missing (named in err);
+ * -EBADMSG nothing verifies; -EEXIST devices of different pools; -EIO. */
+void pool_import(struct zdev *const *devs, uint32_t ndevs, const struct pool_host *host,
+                 const struct pool_options *options, void *ctx,
+                 void (*done)(void *ctx, int status, const struct err *err, struct pool *pool));
+
+/* Checkpoint, flush, close the devices, free. No I/O may be in flight or come any more. On failure
+ * the pool is freed all the same (the next import recovers) and status says what went wrong. */
+void pool_export(struct pool *pool, void *ctx, void (*done)(void *ctx, int status));
+
+/* Frees everything at once without writing: what a crash does. Devices are closed; their
+ * completions must not come any more. For tests and for giving up a failed pool. */
+void pool_abandon(struct pool *pool);
+
+/* Periodic work: checkpoints, cleaning in idle times, stuck batches. Call it at or after
+ * pool_next_tick_ns (UINT64_MAX: not needed until something happens), often is harmless. */
+void pool_tick(struct pool *pool);
+uint64_t pool_next_tick_ns(const struct pool *pool);
+
+/* Adds a checkpoint now. done when it is durable. */
+void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int status));
+
+struct pool_device_status {
+        char path[256];
+        struct uuid uuid;
+        uint64_t capacity_bytes;
+        uint64_t written_bytes;
+        uint32_t nr_zones;
+        uint32_t empty_zones, open_zones, full_zones, bad_zones;
+        int error; /* 0, or why it is out of use */
+};
+
+struct pool_status {
+        char name[POOL_NAME_MAX + 1];
+        struct uuid uuid;
+        uint64_t generation;       /* of the last root */
+        uint64_t sequence;         /* of the last record */
+        uint64_t capacity_bytes;   /* what volumes can hold: without labels, reserve and overhead */
+        uint64_t allocated_bytes;  /* live blocks of all volumes */
+        uint64_t available_bytes;  /* capacity - allocated - reserved, never below 0 */
+        uint64_t user_write_bytes, device_write_bytes, clean_write_bytes, table_write_bytes;
+        uint64_t held_requests;
+        uint32_t nvolumes;
+        uint32_t ndevices;
+        bool readonly;
+};
+
+void pool_get_status(const struct pool *pool, struct pool_status *ret_status);
+/* index < ndevices. */
+void pool_get_device_status(const struct pool *pool, uint32_t index,
+                            struct pool_device_status *ret_status);
+
+/* ---- volumes ---- */
+
+struct volume_spec {
+        const char *name;    /* 1..VOLUME_NAME_MAX bytes of [A-Za-z0-9._+-], not "." or ".." */
+        struct uuid uuid;    /* not nil; unique in the pool */
+        uint64_t size_bytes; /* multiple of 512, 512..VOLUME_MAX_BYTES */
+        const void *owner;   /* first ownership record, opaque to the pool */
+        size_t owner_len;    /* <= VOLUME_OWNER_MAX */
+};
+
+struct volume_info {
+        char name[VOLUME_NAME_MAX + 1];
+        struct uuid uuid;
+        uint64_t size_bytes;
+        uint64_t allocated_bytes; /* live blocks */
+        uint64_t user_write_bytes;
+        uint64_t created_sequence;
+};
+
+/* All of these complete when the change is durable.
+ * create: -EEXIST name or uuid taken; -EINVAL; -ENOSPC no room for its record. */
+void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
+                   void (*done)(void *ctx, int status, struct volume *vol));
+/* Grows. -EINVAL smaller or not a multiple of 512. I/O may go on. */
+void volume_resize(struct volume *vol, uint64_t size_bytes, void *ctx,
+                   void (*done)(void *ctx, int status));
+/* Frees every block and the name. No I/O may be in flight; vol is gone when done is called with 0.
+ * Progresses at 100 % full. */
+void volume_delete(struct volume *vol, void *ctx, void (*done)(void *ctx, int status));
+/* Unmaps everything, keeping name, size and ownership. */
+void volume_clear(struct volume *vol, void *ctx, void (*done)(void *ctx, int status));
+
+struct volume_owner_update {
+        struct volume *vol;
+        const void *record; /* copied */
+        size_t len;
+};
+/* Replaces the ownership records of n volumes of this pool in one atomic, durable step, after all
+ * writes of those volumes that completed before the call are durable too. n is 1..64. */
+void volume_set_owner(struct pool *pool, const struct volume_owner_update *updates, uint32_t n,
+                      void *ctx, void (*done)(void *ctx, int status));
+/* The record as it stands: valid until the next completion. */
+const void *volume_owner(const struct volume *vol, size_t *ret_len);
+
+struct volume *volume_by_name(struct pool *pool, const char *name); /* NULL: none */
+struct volume *volume_by_uuid(struct pool *pool, const struct uuid *uuid);
+/* In no particular order; NULL starts, NULL ends. The pool may not change between two calls. */
+struct volume *volume_next(struct pool *pool, struct volume *prev);
+struct pool *volume_pool(const struct volume *vol);
+const char *volume_name(const struct volume *vol);
+const struct uuid *volume_uuid(const struct volume *vol);
+uint64_t volume_size_bytes(const struct volume *vol);
+void volume_get_info(const struct volume *vol, struct volume_info *ret_info);
+/* Free slot for the owner of the volume's attachment. */
+void volume_set_context(struct volume *vol, void *context);
+void *volume_context(const struct volume *vol);
+
+/* ---- I/O ---- */
+
+enum volume_op {
+        VOLUME_READ,
+        VOLUME_WRITE,
+        VOLUME_DISCARD,      /* whole blocks inside the range become holes; the edges stay */
+        VOLUME_WRITE_ZEROES, /* the range reads as zeroes; whole blocks become holes */
+        VOLUME_FLUSH,        /* offset and length ignored */
+};
+
+/* One request. Owned by the caller until submitted and again from within done; iov and its buffers
+ * stay valid until then. Buffers may change while a request runs (a guest owns them): the pool
+ * never trusts two reads of one byte to agree. */
+struct volume_io {
+        enum volume_op op;
+        bool fua;            /* WRITE, WRITE_ZEROES, DISCARD: durable when done */
+        bool no_hold;        /* -ENOSPC at once in place of waiting for space */
+        uint64_t offset_bytes; /* multiple of 512 */
+        uint64_t length_bytes; /* multiple of 512, inside the volume; READ, WRITE: what iov adds to */
+        const struct iovec *iov;
+        int niov;
+        /* status: 0; -EINVAL outside the volume or misaligned; -EIO; -EILSEQ checksum; -ENOSPC;
+         * -EROFS pool is read-only; -ECANCELED by volume_cancel_held. */
+        void (*done)(struct volume_io *io, int status);
+        void *priv; /* the pool's while submitted */
+};
+
+void volume_submit(struct volume *vol, struct volume_io *io);
+
+/* Requests of vol that wait for space complete with -ECANCELED. */
+void volume_cancel_held(struct volume *vol);
+
+/* A maximal run of blocks that are mapped. */
+struct volume_extent {
+        uint64_t block;
+        uint64_t nblocks;
+};
+
+/* Lists mapped extents that intersect [first_block, end), ascending and merged, as far as max goes.
+ * done: status; n extents in out; next_block to go on from, or UINT64_MAX at the end. out stays valid
+ * until then. A block written before the call is listed; one written during it may be. */
+void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *out, uint32_t max,
+                void *ctx,
+                void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
+
+#endif
