@@ -2,6 +2,7 @@
 #include "base/bitmap.h"
 #include "base/crc32c.h"
 #include "base/err.h"
+#include "base/eventlog.h"
 #include "base/le.h"
 #include "base/rng.h"
 #include "base/size.h"
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static void test_crc32c_is_the_standard_value_and_chains(void)
 {
@@ -113,7 +115,36 @@ static void test_error_text_is_prefixed_and_truncated(void)
         CU_ASSERT_EQUAL(err_set_sys(NULL, EIO, "x"), -EIO);
 }
 
+static void test_event_lines_are_whole_and_bounded(void)
+{
+        char path[] = "/tmp/eventlog.XXXXXX", line[8192], big[5000];
+        int fd = mkstemp(path);
+
+        CU_ASSERT_FATAL(fd >= 0);
+        close(fd);
+        eventlog_emit("before", NULL); /* closed: nowhere */
+        CU_ASSERT_EQUAL(eventlog_open(path), 0);
+        memset(big, 'x', sizeof(big) - 1);
+        big[sizeof(big) - 1] = 0;
+        eventlog_emit("plain", NULL);
+        eventlog_emit("named", "\"volume\":\"%s\"", "v1");
+        eventlog_emit("big", "\"text\":\"%s\"", big);
+        eventlog_close();
+        FILE *f = fopen(path, "r");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+        CU_ASSERT_PTR_NOT_NULL(fgets(line, sizeof(line), f));
+        CU_ASSERT_PTR_NOT_NULL(strstr(line, "\"n\":1,\"event\":\"plain\"}\n"));
+        CU_ASSERT_PTR_NOT_NULL(fgets(line, sizeof(line), f));
+        CU_ASSERT_PTR_NOT_NULL(strstr(line, "\"event\":\"named\",\"volume\":\"v1\"}\n"));
+        CU_ASSERT_PTR_NOT_NULL(fgets(line, sizeof(line), f));
+        CU_ASSERT_PTR_NOT_NULL(strstr(line, "\"event\":\"big\",\"truncated\":true}\n"));
+        CU_ASSERT_PTR_NULL(fgets(line, sizeof(line), f));
+        fclose(f);
+        unlink(path);
+}
+
 static const struct t_case cases[] = {
+        T_CASE(test_event_lines_are_whole_and_bounded),
         T_CASE(test_crc32c_is_the_standard_value_and_chains),
         T_CASE(test_bitmap_agrees_with_an_array),
         T_CASE(test_size_text),
