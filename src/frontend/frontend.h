@@ -9,6 +9,8 @@
 #ifndef ZONEPOOL_FRONTEND_FRONTEND_H
 #define ZONEPOOL_FRONTEND_FRONTEND_H
 
+#include "base/err.h"
+
 #include <sys/types.h>
 
 enum front_event {
@@ -17,12 +19,15 @@ enum front_event {
         FRONT_RINGS_OFF,    /* the last ring was stopped and drained: nothing is in flight.
                                Reported before GET_VRING_BASE of that ring is answered */
         FRONT_LOG_ON,       /* the peer asked for the log of dirtied guest memory */
-        FRONT_LOG_OFF,
+        FRONT_LOG_OFF,      /* the peer asked for no more of it; not reported on disconnection */
         FRONT_DISCONNECTED, /* rings are off, whatever was in flight has been drained */
 };
 
 struct front_observer {
         void (*event)(void *ctx, enum front_event event, pid_t peer_pid);
+        /* Something an operator should read: why a peer was turned away or dropped, a guest's ring
+         * was stopped, requests wait. err is valid during the call. May be NULL. */
+        void (*trouble)(void *ctx, const struct err *err);
         void *ctx;
 };
 
