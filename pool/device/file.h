@@ -41,6 +41,16 @@ struct file_device_spec {
 int file_device_create(const char *path, const struct file_device_spec *spec, bool overwrite,
                        struct err *err);
 
+/* Refuses all that file_device_create would refuse (beside what goes wrong while writing), and
+ * changes nothing. For asking about several devices before the first one is touched. */
+int file_device_check(const char *path, const struct file_device_spec *spec, bool overwrite,
+                      struct err *err);
+
+/* Makes a device a plain file or block device again: a file keeps its size and reads as zeroes, of
+ * a block device the first and the last MiB do. What it held is lost. -ENOENT not a file device;
+ * -EBUSY in use; -EIO, ... */
+int file_device_erase(const char *path, struct err *err);
+
 /* Opens and locks a device made by file_device_create. Freed by zdev_close, with nothing in flight.
  * -ENOENT no such file, or not a file device; -EBUSY another process, or this one, has it (waited
  * for half a second: a killed process keeps its lock until the kernel has ended its I/O); -EBADMSG

@@ -261,51 +261,107 @@ static int find_size(int fd, const struct stat *st, const char *path, uint64_t w
         return 0;
 }
 
-static int create_on(int fd, const char *path, const struct file_device_spec *spec, bool overwrite,
-                     struct err *err)
+/* Everything that can refuse; the lock stays with fd. */
+static int check_on(int fd, const char *path, const struct file_device_spec *spec, bool overwrite,
+                    struct file_format *ret_fmt, bool *ret_regular, uint64_t *ret_size,
+                    struct err *err)
 {
         struct stat st;
-        struct file_format fmt;
-        uint64_t size;
         if (fstat(fd, &st) < 0)
                 return err_set_sys(err, errno, "%s", path);
-        int rc = find_size(fd, &st, path, spec->size_bytes, &size, err);
+        int rc = find_size(fd, &st, path, spec->size_bytes, ret_size, err);
         if (rc == 0)
                 rc = file_lock(fd, path, err);
         if (rc == 0)
-                rc = resolve_spec(spec, path, size, &fmt, err);
-        uint64_t present = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : size;
+                rc = resolve_spec(spec, path, *ret_size, ret_fmt, err);
+        *ret_regular = S_ISREG(st.st_mode);
+        uint64_t present = *ret_regular ? (uint64_t)st.st_size : *ret_size;
         if (rc == 0 && !overwrite && present)
                 rc = refuse_data(fd, path, present, err);
+        return rc;
+}
+
+static int create_on(int fd, const char *path, const struct file_device_spec *spec, bool overwrite,
+                     struct err *err)
+{
+        struct file_format fmt;
+        bool regular;
+        uint64_t size;
+        int rc = check_on(fd, path, spec, overwrite, &fmt, &regular, &size, err);
         if (rc < 0)
                 return rc;
-        rc = clear_old(fd, S_ISREG(st.st_mode), size);
+        rc = clear_old(fd, regular, size);
         if (rc == 0)
                 rc = write_layout(fd, &fmt);
         return rc < 0 ? err_set_sys(err, -rc, "%s: cannot be written", path) : 0;
 }
 
-int file_device_create(const char *path, const struct file_device_spec *spec, bool overwrite,
-                       struct err *err)
+/* Opens for making: ret_missing says that it was, or (make false) would have to be, made. */
+static int open_for(const char *path, const struct file_device_spec *spec, bool make,
+                    bool *ret_missing, struct err *err)
 {
         struct stat st;
-        bool missing = stat(path, &st) < 0 && errno == ENOENT;
-        if (missing && !spec->size_bytes)
+        *ret_missing = stat(path, &st) < 0 && errno == ENOENT;
+        if (*ret_missing && !spec->size_bytes)
                 return err_set(err, EINVAL, "%s does not exist: give the size it is to have", path);
+        if (*ret_missing && !make)
+                return -ENOENT;
         int flags = O_RDWR | O_CLOEXEC;
-        if (missing)
+        if (*ret_missing)
                 flags |= O_CREAT | O_EXCL;
         else if (S_ISBLK(st.st_mode))
                 flags |= O_EXCL; /* not while the kernel has it mounted or in a mapping */
-        CLEANUP(close_fd) int fd = open(path, flags, 0600);
+        int fd = open(path, flags, 0600);
         if (fd < 0 && errno == EBUSY)
                 return err_set(err, EBUSY, "%s is in use by the kernel (mounted or mapped)", path);
+        return fd < 0 ? err_set_sys(err, errno, "%s: cannot be opened", path) : fd;
+}
+
+int file_device_create(const char *path, const struct file_device_spec *spec, bool overwrite,
+                       struct err *err)
+{
+        bool missing;
+        CLEANUP(close_fd) int fd = open_for(path, spec, true, &missing, err);
         if (fd < 0)
-                return err_set_sys(err, errno, "%s: cannot be opened", path);
+                return fd;
         int rc = create_on(fd, path, spec, overwrite, err);
         if (rc < 0 && missing)
                 unlink(path);
         return rc;
+}
+
+int file_device_check(const char *path, const struct file_device_spec *spec, bool overwrite,
+                      struct err *err)
+{
+        struct file_format fmt;
+        bool missing, regular;
+        uint64_t size;
+        CLEANUP(close_fd) int fd = open_for(path, spec, false, &missing, err);
+        if (fd < 0 && missing && spec->size_bytes)
+                return resolve_spec(spec, path, spec->size_bytes, &fmt, err);
+        return fd < 0 ? fd : check_on(fd, path, spec, overwrite, &fmt, &regular, &size, err);
+}
+
+int file_device_erase(const char *path, struct err *err)
+{
+        const struct file_device_spec as_it_is = {0};
+        struct stat st;
+        bool missing;
+        uint64_t size;
+        if (!file_device_is_formatted(path))
+                return err_set(err, ENOENT, "%s is not a zonepool device", path);
+        CLEANUP(close_fd) int fd = open_for(path, &as_it_is, false, &missing, err);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return err_set_sys(err, errno, "%s", path);
+        int rc = find_size(fd, &st, path, 0, &size, err);
+        if (rc == 0)
+                rc = file_lock(fd, path, err);
+        if (rc < 0)
+                return rc;
+        rc = clear_old(fd, S_ISREG(st.st_mode), size);
+        return rc < 0 ? err_set_sys(err, -rc, "%s: cannot be written", path) : 0;
 }
 
 bool file_device_is_formatted(const char *path)
