@@ -6,9 +6,10 @@
  *
  *   RUNNING --nvc_suspend--> SUSPENDING --drained--> SUSPENDED --nvc_resume--> RUNNING
  *
- * Beside the state stands the ownership gate: I/O passes only while the gate is open *and* the state
- * is RUNNING. A front end asks nvc_may_submit before it takes a request off its ring and leaves it
- * there when the answer is no; nvc_attach_front's `may_submit_changed` tells when to look again.
+ * Beside the state stands the ownership gate: I/O passes only while the gate is open *and* the
+ * state is RUNNING. A front end asks nvc_may_submit before it takes a request off its ring and
+ * leaves it there when the answer is no; nvc_attach_front's `may_submit_changed` tells when to look
+ * again.
  *
  * Threads: the loop's. Callbacks never come from inside the call that asked.
  */
@@ -30,7 +31,8 @@ struct nvm_controller;
 struct nvm_backing_ops {
         void (*submit)(void *backing, struct volume_io *io);
         void (*map)(void *backing, uint64_t first_block, struct volume_extent *out, uint32_t max,
-                    void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
+                    void *ctx,
+                    void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
         void (*cancel_held)(void *backing);
         uint64_t (*size_bytes)(void *backing);
 };
@@ -40,7 +42,8 @@ enum nvm_controller_state { NVC_RUNNING, NVC_SUSPENDING, NVC_SUSPENDED };
 /* A front end that holds a controller open for writing. One at a time. */
 struct nvm_front {
         const char *kind; /* "vhost-user", "fuse" */
-        void (*may_submit_changed)(struct nvm_front *front); /* the answer of nvc_may_submit turned */
+        void (*may_submit_changed)(
+            struct nvm_front *front); /* the answer of nvc_may_submit turned */
 };
 
 /* -EBUSY when another front end holds it: err names which. */
@@ -49,6 +52,19 @@ int nvc_attach_front(struct nvm_controller *c, struct nvm_front *front, struct e
 void nvc_detach_front(struct nvm_controller *c, struct nvm_front *front);
 /* NULL when none is attached. */
 const struct nvm_front *nvc_front(const struct nvm_controller *c);
+
+/* What a virtio front end knows of its device. It travels in the saved state and is compared with
+ * the target's, never applied: QEMU migrates these itself. A field of 0: not known, not compared.
+ */
+struct nvm_front_facts {
+        uint64_t offered_features; /* virtio feature bits */
+        uint64_t negotiated_features; /* as the guest acknowledged them */
+        uint16_t max_queues;
+        uint16_t queues; /* in use */
+};
+
+/* Kept until replaced or the front end detaches. May be called before attaching. */
+void nvc_set_front_facts(struct nvm_controller *c, const struct nvm_front_facts *facts);
 
 bool nvc_may_submit(const struct nvm_controller *c);
 enum nvm_controller_state nvc_state(const struct nvm_controller *c);
