@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-        XML_DOC_MAX = 1 << 20, /* bytes of a document */
+        XML_DOC_MAX = 4 << 20, /* bytes of a document: the most that libvirt itself takes */
 };
 
 /* text need not end in NUL. what: the document's name in errors ("domain XML").
