@@ -84,6 +84,10 @@ class LabError(Exception):
     """The lab itself, or the product in it, did not do what the caller relies on."""
 
 
+class Skip(Exception):
+    """A test cannot run here; the text says why."""
+
+
 def wait_for(what, condition, timeout_s, step_s=0.05):
     """Returns the first true value of condition(); LabError naming what when none came in time."""
     deadline = time.monotonic() + timeout_s

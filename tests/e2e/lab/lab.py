@@ -1,7 +1,6 @@
 """The two hosts together: network, daemons, pools, migrations, and what the daemons' event logs say."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,20 +10,26 @@ from pathlib import Path
 
 from .guest import Guest
 from .host import Host, LabError, wait_for
+from .signals import uninterrupted
 
 STORAGE_BACKEND_DIR = "/usr/lib/zonepool/storage-backend"
-PEER_PORT = 16515
+PEER_PORT = 7480
 
-ZONEPOOLD_CONF = """
-insecure_lab_transport = 1
-listen = "{ip}:{port}"
+ZONEPOOLD_CONF = """insecure_lab_transport = 1
+peer_listen = "{ip}:{port}"
 """
 
-POOL = """<pool type='vstorage' xmlns:zonepool='http://zonepool.org/schemas/pool/1.0'>
+POOL = """<pool type='vstorage' xmlns:zonepool='https://zonepool.org/schemas/pool/1'>
   <name>{name}</name>
   <target><path>/run/zonepool/mnt/{name}</path></target>
+  <zonepool:options>
+{devices}
+{peers}
+  </zonepool:options>
 </pool>
 """
+DEVICE = "    <zonepool:device path='{path}' size='{size}' zone='{zone}'/>"
+PEER = "    <zonepool:peer host='{host}' port='{port}'/>"
 
 
 class Hop:
@@ -92,6 +97,10 @@ class Lab:
             self.start_libvirtd(host)
 
     def down(self):
+        with uninterrupted():
+            self._down()
+
+    def _down(self):
         for guest in self.guests:
             guest.close()
         self.guests = []
@@ -150,6 +159,23 @@ class Lab:
         """Plugs or pulls the cable between the hosts."""
         self.a.run("ip", "link", "set", "eth0", "up" if up else "down")
 
+    # --- pools, through virsh
+
+    def pool_xml(self, host, name, size="1G", zone="16M", ndevices=2):
+        """Over file-backed zoned devices, with the other host as peer."""
+        devices = [DEVICE.format(path=f"/srv/{name}-{i}.img", size=size, zone=zone) for i in range(ndevices)]
+        peer = PEER.format(host=self.other(host).ip, port=PEER_PORT)
+        return POOL.format(name=name, devices="\n".join(devices), peers=peer)
+
+    def make_pool(self, host, name, **options):
+        host.virsh("pool-define", host.write(f"/run/{name}.pool.xml", self.pool_xml(host, name, **options)))
+        host.virsh("pool-build", name)
+        host.virsh("pool-start", name)
+
+    def volume(self, host, pool, name):
+        """What the daemon says about a volume."""
+        return self.zonepool(host, "volume", "info", f"{pool}/{name}")
+
     # --- guests
 
     def guest(self, name, disks, **options):
@@ -182,6 +208,44 @@ class Lab:
             raise LabError(f"migration {source.name} -> {target.name}: {hop.text}")
         return hop
 
+    def migration(self, guest, host):
+        """The daemon's account of the guest's last migration, or None."""
+        found = self.zonepool(host, "migrate", "status")["migrations"]
+        found = [m for m in found if m["domain"] == guest.uuid]
+        return found[-1] if found else None
+
+    def moved_bytes(self, guest, hop):
+        """Block data that the target's daemon received in this hop, repeats included."""
+        status = self.migration(guest, hop.target)
+        if not status or status["direction"] != "in":
+            raise LabError(f"host {hop.target.name}: zonepoold does not know the migration it took part in: {status}")
+        return status["moved_bytes"]
+
+    # --- between tests
+
+    def reset(self):
+        """Back to two idle hosts: no domain, no pool, no device, every daemon up, the cable plugged."""
+        self.link(True)
+        for guest in self.guests:
+            guest.close()
+        self.guests = []
+        for host in self.hosts.values():
+            if not host.daemons["libvirtd"].running():
+                self.start_libvirtd(host)
+            if self.stage and not host.daemons["zonepoold"].running():
+                self.start_zonepoold(host)
+        for host in self.hosts.values():
+            for domain in host.virsh("list", "--all", "--name").split():
+                host.virsh("destroy", domain, check=False)
+                host.virsh("undefine", domain, check=False)
+        for host in self.hosts.values():
+            for pool in host.virsh("pool-list", "--all", "--name").split():
+                host.virsh("pool-destroy", pool, check=False)
+                host.virsh("pool-delete", pool, check=False)
+                host.virsh("pool-undefine", pool)
+            for image in host.path("/srv").glob("*.img"):
+                image.unlink()
+
     # --- event logs
 
     def events(self, host, since=0.0):
@@ -196,18 +260,3 @@ class Lab:
             if event.get("t_ns", 0) / 1e9 >= since:
                 found.append(event)
         return found
-
-
-def stop_on_signals():
-    """SIGTERM and SIGHUP end the program as Ctrl-C does, so that a Lab is taken down."""
-    def end(number, _):
-        raise KeyboardInterrupt(f"signal {number}")
-
-    for number in signal.SIGTERM, signal.SIGHUP:
-        signal.signal(number, end)
-
-
-def ignore_signals():
-    """From here on nothing interrupts: the lab is being taken down."""
-    for number in signal.SIGTERM, signal.SIGHUP, signal.SIGINT:
-        signal.signal(number, signal.SIG_IGN)
