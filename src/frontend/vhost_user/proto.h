@@ -16,10 +16,9 @@
  *   vring addr    0 4 ring; 4 4 flags (bit 0: log the used ring); 8 8 descriptor table, 16 8 used
  *                 ring, 24 8 available ring (addresses of the peer's process); 32 8 guest physical
  *                 address of the used ring, for the log
- *   memory table  0 4 regions; 4 4 zero; then 32 a region: 0 8 guest address; 8 8 size; 16 8 address
- *                 in the peer's process; 24 8 offset in the descriptor. One descriptor a region
- *   log           0 8 bytes; 8 8 offset in the descriptor
- *   config        0 4 offset; 4 4 size; 8 4 flags; 12 size bytes
+ *   memory table  0 4 regions; 4 4 zero; then 32 a region: 0 8 guest address; 8 8 size; 16 8
+ * address in the peer's process; 24 8 offset in the descriptor. One descriptor a region log 0 8
+ * bytes; 8 8 offset in the descriptor config        0 4 offset; 4 4 size; 8 4 flags; 12 size bytes
  *   inflight      0 8 bytes; 8 8 offset; 16 2 queues; 18 2 ring size; 20 4 padding (sent by QEMU,
  *                 because its struct is not packed; both lengths are taken)
  */

@@ -1,7 +1,7 @@
 /* A vhost-user-blk server: one listening socket for one volume (docs/vhost-user.md).
  *
- * A peer (QEMU) connects; the guest's rings are served from its shared memory. One peer at a time: a
- * second one is turned away while the first is alive, and waits in the listen queue while the
+ * A peer (QEMU) connects; the guest's rings are served from its shared memory. One peer at a time:
+ * a second one is turned away while the first is alive, and waits in the listen queue while the
  * requests of a vanished one drain.
  *
  * Opening: the server attaches to the controller at the first ring that is started and enabled, and
@@ -12,8 +12,8 @@
  * A malformed request breaks its ring until the guest resets the device; a malformed message closes
  * the connection. Neither touches anything else.
  *
- * Threads: the loop's. Nothing here blocks. The observer may open and shut the controller's gate from
- * within an event, but must not free or close the server there.
+ * Threads: the loop's. Nothing here blocks. The observer may open and shut the controller's gate
+ * from within an event, but must not free or close the server there.
  */
 #ifndef ZONEPOOL_VHOST_USER_SERVER_H
 #define ZONEPOOL_VHOST_USER_SERVER_H
@@ -32,17 +32,17 @@ struct vub_server;
 enum { VUB_ID_MAX = 20, VUB_QUEUES = 64 };
 
 struct vub_options {
-        mode_t mode;              /* of the socket file */
-        uid_t uid;                /* (uid_t)-1: as it is made */
-        gid_t gid;                /* (gid_t)-1: as it is made */
-        char id[VUB_ID_MAX + 1];  /* what the guest reads as the disk's serial */
+        mode_t mode; /* of the socket file */
+        uid_t uid; /* (uid_t)-1: as it is made */
+        gid_t gid; /* (gid_t)-1: as it is made */
+        char id[VUB_ID_MAX + 1]; /* what the guest reads as the disk's serial */
         uint32_t hold_timeout_ms; /* how long a ring that must stop waits for requests that wait
                                      for space, before they fail */
 };
 
 #define VUB_OPTIONS_DEFAULT                                                                        \
         ((struct vub_options){                                                                     \
-                .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1, .hold_timeout_ms = 30000})
+            .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1, .hold_timeout_ms = 30000})
 
 /* Listens on socket_path. A socket that nobody serves any more is replaced in one step. Options are
  * copied; loop, controller and what the observer points to must outlive the server.
@@ -65,14 +65,14 @@ void vub_server_free(struct vub_server *server);
 void vub_server_size_changed(struct vub_server *server);
 
 struct vub_status {
-        pid_t peer_pid;     /* 0: none connected */
-        bool rings_on;      /* open: between FRONT_RINGS_ON and FRONT_RINGS_OFF */
-        bool logging;       /* the peer asked for the log of dirtied guest memory */
-        bool busy;          /* rings wait because another front end holds the controller */
-        uint32_t rings;     /* started */
-        uint32_t broken;    /* of them, stopped by a malformed request */
+        pid_t peer_pid; /* 0: none connected */
+        bool rings_on; /* open: between FRONT_RINGS_ON and FRONT_RINGS_OFF */
+        bool logging; /* the peer asked for the log of dirtied guest memory */
+        bool busy; /* rings wait because another front end holds the controller */
+        uint32_t rings; /* started */
+        uint32_t broken; /* of them, stopped by a malformed request */
         uint32_t inflight;
-        uint64_t requests;  /* completed to guests since the server was made */
+        uint64_t requests; /* completed to guests since the server was made */
         uint64_t malformed; /* rings broken and connections closed for what they sent */
 };
 
