@@ -35,22 +35,23 @@ static bool name_ok(const char *name, size_t max)
                                       "0123456789._+-";
         size_t len = strlen(name);
 
-        return len > 0 && len <= max && strspn(name, allowed) == len;
+        return len > 0 && len <= max && strspn(name, allowed) == len && name[0] != '.' &&
+               name[0] != '-';
 }
 
 bool pool_xml_name_ok(const char *name)
 {
-        static const char *const taken[] = {"mnt", "domains", "zonepoold.sock"};
+        static const char *const taken[] = {"mnt", "domains", "zonepoold.sock", "zonepoold.lock"};
 
         for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
                 if (strcmp(name, taken[i]) == 0)
                         return false;
-        return name_ok(name, 63) && name[0] != '.';
+        return name_ok(name, 63);
 }
 
 bool volume_xml_name_ok(const char *name)
 {
-        return name_ok(name, 127) && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+        return name_ok(name, 127);
 }
 
 /* An array that grows by one zeroed element. */
@@ -278,7 +279,8 @@ static int check_name(const xmlNode *pool, const char *source_name, char **ret_n
         if (!pool_xml_name_ok(name))
                 return err_set(err, EINVAL,
                                "<name>: '%.80s'; allowed: 1 to 63 of A-Z a-z 0-9 . _ + -, not "
-                               "beginning with a dot, and not mnt, domains or zonepoold.sock",
+                               "beginning with . or -, and not mnt, domains, zonepoold.sock or "
+                               "zonepoold.lock",
                                name);
         if (source_name && strcmp(source_name, name) != 0)
                 return err_set(err, EINVAL,

@@ -31,7 +31,7 @@
 
 enum {
         POOL_XML_MAX_DEVICES = 256,
-        POOL_XML_MAX_PEERS = 64,
+        POOL_XML_MAX_PEERS = 16,
         POOL_XML_MAX_PATH = 255, /* bytes of a device's path */
         POOL_XML_MAX_HOST = 253,
         POOL_XML_BLOCK = 4096, /* sizes are multiples of this */
@@ -77,10 +77,10 @@ int pool_xml_parse(const char *text, size_t len, const char *rundir, struct pool
  * NULL: out of memory. To be freed by free(). */
 char *pool_xml_format_options(const struct pool_xml *px);
 
-/* True for 1 to 63 of [A-Za-z0-9._+-], not starting with a dot, and none of the names that
- * zonepoold's own directories have. */
+/* True for 1 to 63 of [A-Za-z0-9._+-], not beginning with '.' or '-', and none of the names that
+ * something else in the run directory has. */
 bool pool_xml_name_ok(const char *name);
-/* True for 1 to 127 of [A-Za-z0-9._+-], not "." or "..". */
+/* True for 1 to 127 of [A-Za-z0-9._+-], not beginning with '.' or '-'. */
 bool volume_xml_name_ok(const char *name);
 
 #endif
