@@ -1,0 +1,74 @@
+/* What each pool's volumes were when zonepoold was last asked.
+ *
+ * libvirt empties its list before it asks for a refresh, and a refresh that fails stops the pool:
+ * it would drop every volume because the daemon is being restarted. With this copy such a refresh
+ * shows what is known instead. Nothing is decided by it: every operation asks the daemon.
+ */
+#include "backend.h"
+#include "base/cleanup.h"
+#include "base/list.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kept {
+        struct list node;
+        json_t *result;
+        char pool[];
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all_kept and its entries */
+static struct list all_kept = LIST_INIT(all_kept);
+
+static struct kept *find(const char *pool)
+{
+        struct kept *k;
+
+        list_for_each (k, &all_kept, node)
+                if (strcmp(k->pool, pool) == 0)
+                        return k;
+        return NULL;
+}
+
+void backend_list_keep(const char *pool, const json_t *result)
+{
+        json_t *copy = json_deep_copy(result);
+
+        pthread_mutex_lock(&lock);
+        struct kept *k = find(pool);
+        if (!k && copy) {
+                k = calloc(1, sizeof(*k) + strlen(pool) + 1);
+                if (k) {
+                        strcpy(k->pool, pool);
+                        list_add_tail(&all_kept, &k->node);
+                }
+        }
+        if (k && copy) {
+                json_decref(k->result);
+                k->result = steal_ptr(&copy);
+        }
+        pthread_mutex_unlock(&lock);
+        json_decref(copy);
+}
+
+json_t *backend_list_recall(const char *pool)
+{
+        pthread_mutex_lock(&lock);
+        struct kept *k = find(pool);
+        json_t *copy = k ? json_deep_copy(k->result) : NULL;
+        pthread_mutex_unlock(&lock);
+        return copy;
+}
+
+void backend_list_forget(const char *pool)
+{
+        pthread_mutex_lock(&lock);
+        struct kept *k = find(pool);
+        if (k) {
+                list_del(&k->node);
+                json_decref(k->result);
+                free(k);
+        }
+        pthread_mutex_unlock(&lock);
+}

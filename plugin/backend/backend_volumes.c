@@ -1,0 +1,368 @@
+/* Volumes: the list of a pool, and making, growing and deleting one.
+ *
+ * A volume is known to libvirt by its name, its path on the pool's mount, and as key its UUID,
+ * which is the same on every host. The UUID is chosen before the volume is made; a deletion is sent
+ * only for the volume that has it, because libvirt also asks for one after a creation that failed:
+ * a volume that had the name before, perhaps one that is not listed, must not be taken for it.
+ *
+ * Volumes are raw and thin: an allocation that is asked for at creation is a wish that is not
+ * heard.
+ */
+#include "backend.h"
+#include "base/cleanup.h"
+
+#include "viralloc.h"
+#include "virlog.h"
+#include "virstring.h"
+#include "viruuid.h"
+
+#include <errno.h>
+
+VIR_LOG_INIT("storage.storage_backend_zonepool");
+
+enum { SECTOR = 512 };
+
+/* The members of a volobj that libvirt has a place for. */
+struct volume_facts {
+        const char *name, *uuid, *path; /* of the JSON object */
+        json_int_t size_bytes, allocated_bytes;
+        int hidden;
+};
+
+static int read_facts(json_t *o, struct volume_facts *ret, struct err *err)
+{
+        struct volume_facts f = {0};
+
+        if (json_unpack(o, "{s:s, s:s, s:s, s:I, s:I, s?b}", "name", &f.name, "uuid", &f.uuid,
+                        "path", &f.path, "size_bytes", &f.size_bytes, "allocated_bytes",
+                        &f.allocated_bytes, "hidden", &f.hidden) < 0 ||
+            f.size_bytes < 0 || f.allocated_bytes < 0)
+                return err_set(err, EBADMSG,
+                               "zonepoold's description of a volume cannot be understood");
+        *ret = f;
+        return 0;
+}
+
+static void put_facts(virStorageVolDef *vol, const struct volume_facts *f)
+{
+        if (!vol->key || STRNEQ(vol->key, f->uuid)) {
+                g_free(vol->key);
+                vol->key = g_strdup(f->uuid);
+        }
+        if (!vol->target.path || STRNEQ(vol->target.path, f->path)) {
+                g_free(vol->target.path);
+                vol->target.path = g_strdup(f->path);
+        }
+        vol->type = VIR_STORAGE_VOL_FILE;
+        vol->target.type = VIR_STORAGE_TYPE_FILE;
+        vol->target.format = VIR_STORAGE_FILE_RAW;
+        vol->target.capacity = (unsigned long long)f->size_bytes;
+        vol->target.allocation = (unsigned long long)f->allocated_bytes;
+        vol->target.physical = vol->target.allocation;
+}
+
+/* ---- the list ---- */
+
+static int add_volume(virStoragePoolObj *pool, json_t *o, struct err *err)
+{
+        struct volume_facts f;
+        virStorageVolDef *vol;
+        int rc = read_facts(o, &f, err);
+
+        if (rc < 0 || f.hidden)
+                return rc;
+        vol = g_new0(virStorageVolDef, 1);
+        vol->name = g_strdup(f.name);
+        put_facts(vol, &f);
+        if (virStoragePoolObjAddVol(pool, vol) < 0) {
+                virStorageVolDefFree(vol);
+                return err_set(err, EEXIST, "volume '%s' is listed twice by zonepoold", f.name);
+        }
+        return 0;
+}
+
+static int put_list(virStoragePoolObj *pool, json_t *result, struct err *err)
+{
+        virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+        json_int_t capacity, allocated, available;
+        json_t *volumes, *o;
+        size_t i;
+        int rc = 0;
+
+        if (json_unpack(result, "{s:o, s:{s:I, s:I, s:I}}", "volumes", &volumes, "pool",
+                        "capacity_bytes", &capacity, "allocated_bytes", &allocated,
+                        "available_bytes", &available) < 0 ||
+            !json_is_array(volumes) || capacity < 0 || allocated < 0 || available < 0)
+                return err_set(err, EBADMSG, "zonepoold's list of volumes cannot be understood");
+        json_array_foreach(volumes, i, o)
+        {
+                rc = add_volume(pool, o, err);
+                if (rc < 0)
+                        return rc;
+        }
+        def->capacity = (unsigned long long)capacity;
+        def->allocation = (unsigned long long)allocated;
+        def->available = (unsigned long long)available;
+        return 0;
+}
+
+/* libvirt has emptied the list; a failure would stop the pool. So the only failures are that the
+ * pool is not there any more, and an answer that makes no sense. A daemon that cannot be asked, or
+ * is not ready, leaves what was known last. */
+int backend_refresh_pool(virStoragePoolObj *pool)
+{
+        const struct pool_xml *px = backend_options(pool);
+        json_t *result = NULL;
+        struct err err = ERR_INIT;
+        bool refused;
+
+        if (!px)
+                return -1;
+        int rc = backend_ask("volume.list", json_pack("{s:s}", "pool", px->name), BACKEND_SHORT_S,
+                             &result, &refused, &err);
+        if (rc < 0 && refused && rc == -ENOENT) {
+                backend_list_forget(px->name);
+                return backend_report(rc, &err);
+        }
+        if (rc < 0) {
+                VIR_WARN("zonepool: pool '%s' shows what was known last: %s", px->name,
+                         err_text(&err, rc));
+                result = backend_list_recall(px->name);
+                if (!result)
+                        return 0;
+        }
+        bool fresh = rc == 0;
+        rc = put_list(pool, result, &err);
+        if (rc == 0 && fresh)
+                backend_list_keep(px->name, result);
+        json_decref(result);
+        return rc < 0 ? backend_report(rc, &err) : 0;
+}
+
+/* ---- one volume ---- */
+
+static json_t *volume_params(const char *pool, const char *volume)
+{
+        return json_pack("{s:s, s:s}", "pool", pool, "volume", volume);
+}
+
+/* True when vol is of this pool: libvirt hands in the source of a clone whatever pool it is in. */
+static bool is_of_pool(virStoragePoolObj *pool, const virStorageVolDef *vol)
+{
+        const char *dir = virStoragePoolObjGetDef(pool)->target.path;
+
+        return vol->target.path && STRPREFIX(vol->target.path, dir) &&
+               vol->target.path[strlen(dir)] == '/';
+}
+
+int backend_refresh_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
+{
+        const struct pool_xml *px = backend_options(pool);
+        struct err err = ERR_INIT;
+        struct volume_facts f;
+        json_t *result = NULL;
+
+        if (!px)
+                return -1;
+        if (!is_of_pool(pool, vol))
+                return 0;
+        int rc = backend_ask("volume.info", volume_params(px->name, vol->name), BACKEND_SHORT_S,
+                             &result, NULL, &err);
+        if (rc == 0)
+                rc = read_facts(result, &f, &err);
+        if (rc == 0)
+                put_facts(vol, &f);
+        json_decref(result);
+        return rc < 0 ? backend_report(rc, &err) : 0;
+}
+
+static int check_wishes(const virStorageVolDef *vol)
+{
+        if (!volume_xml_name_ok(vol->name)) {
+                virReportError(VIR_ERR_INVALID_ARG,
+                               "volume name '%s'; allowed: 1 to 127 of A-Z a-z 0-9 . _ + -, not "
+                               "beginning with . or -",
+                               vol->name);
+                return -1;
+        }
+        if (vol->target.format != VIR_STORAGE_FILE_RAW) {
+                virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "volume '%s': format '%s'; allowed: raw",
+                               vol->name, virStorageFileFormatTypeToString(vol->target.format));
+                return -1;
+        }
+        if (vol->target.encryption) {
+                virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                               "volume '%s': <encryption> is not available in zonepool pools",
+                               vol->name);
+                return -1;
+        }
+        if (vol->target.backingStore) {
+                virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                               "volume '%s': <backingStore> is not available in zonepool pools; "
+                               "clone the volume",
+                               vol->name);
+                return -1;
+        }
+        if (vol->target.capacity == 0) {
+                virReportError(VIR_ERR_INVALID_ARG, "volume '%s': <capacity> is 0; give at least 1",
+                               vol->name);
+                return -1;
+        }
+        return 0;
+}
+
+/* Chooses what libvirt must know before the volume is made; libvirt then makes it without the
+ * pool's lock. */
+int backend_create_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
+{
+        virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+        unsigned char uuid[VIR_UUID_BUFLEN];
+        char text[VIR_UUID_STRING_BUFLEN];
+
+        if (!backend_options(pool) || check_wishes(vol) < 0)
+                return -1;
+        if (virUUIDGenerate(uuid) < 0) {
+                virReportError(VIR_ERR_INTERNAL_ERROR, "%s", "cannot make a UUID");
+                return -1;
+        }
+        virUUIDFormat(uuid, text);
+        g_free(vol->key);
+        vol->key = g_strdup(text);
+        g_free(vol->target.path);
+        vol->target.path = g_strdup_printf("%s/%s", def->target.path, vol->name);
+        vol->type = VIR_STORAGE_VOL_FILE;
+        vol->target.type = VIR_STORAGE_TYPE_FILE;
+        return 0;
+}
+
+static int refuse_flags(const char *what)
+{
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED, "%s is not available in zonepool pools",
+                       what);
+        return -1;
+}
+
+/* 9.0 lets its VALIDATE flag through to here. */
+static int check_build_flags(unsigned int flags)
+{
+        flags &= ~(unsigned)VIR_STORAGE_VOL_CREATE_VALIDATE;
+        if (flags & VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA)
+                return refuse_flags("preallocation of metadata");
+        if (flags & VIR_STORAGE_VOL_CREATE_REFLINK)
+                return refuse_flags("a clone that shares blocks (reflink)");
+        virCheckFlags(0, -1);
+        return 0;
+}
+
+/* Deletes the volume of that name if it is the one with our UUID. Returns 0 also when there is none
+ * such, or -errno with text. */
+static int delete_exactly(const char *pool, const virStorageVolDef *vol, struct err *err)
+{
+        struct volume_facts f;
+        json_t *result = NULL;
+        bool refused;
+        int rc = backend_ask("volume.info", volume_params(pool, vol->name), BACKEND_SHORT_S,
+                             &result, &refused, err);
+
+        if (refused && rc == -ENOENT)
+                return 0;
+        if (rc == 0)
+                rc = read_facts(result, &f, err);
+        bool same = rc == 0 && vol->key && STREQ(f.uuid, vol->key);
+        json_decref(result);
+        if (rc < 0 || !same)
+                return rc;
+        rc = backend_ask("volume.delete", volume_params(pool, vol->name), BACKEND_SHORT_S, NULL,
+                         &refused, err);
+        return refused && rc == -ENOENT ? 0 : rc;
+}
+
+/* Reports rc, after what a call that broke off may have made is taken away. */
+static int fail_build(const char *pool, const virStorageVolDef *vol, int rc, bool refused,
+                      const struct err *err)
+{
+        struct err ignored = ERR_INIT;
+
+        if (!refused)
+                delete_exactly(pool, vol, &ignored);
+        return backend_report(rc, err);
+}
+
+static json_int_t round_up(unsigned long long bytes)
+{
+        return (json_int_t)(DIV_ROUND_UP(bytes, SECTOR) * SECTOR);
+}
+
+int backend_build_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigned int flags)
+{
+        const struct pool_xml *px = backend_options(pool);
+        struct err err = ERR_INIT;
+        bool refused;
+
+        if (!px || check_build_flags(flags) < 0)
+                return -1;
+        int rc =
+            backend_ask("volume.create",
+                        json_pack("{s:s, s:s, s:I, s:s}", "pool", px->name, "name", vol->name,
+                                  "size_bytes", round_up(vol->target.capacity), "uuid", vol->key),
+                        BACKEND_LONG_S, NULL, &refused, &err);
+        return rc < 0 ? fail_build(px->name, vol, rc, refused, &err) : 0;
+}
+
+int backend_build_volume_from(virStoragePoolObj *pool, virStorageVolDef *vol,
+                              virStorageVolDef *source, unsigned int flags)
+{
+        const struct pool_xml *px = backend_options(pool);
+        struct err err = ERR_INIT;
+        bool refused;
+
+        if (!px || check_build_flags(flags) < 0)
+                return -1;
+        if (!is_of_pool(pool, source)) {
+                virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
+                               "volume '%s' is of another pool: make '%s' with vol-create-as, then "
+                               "copy with vol-download and vol-upload",
+                               source->name, vol->name);
+                return -1;
+        }
+        int rc = backend_ask("volume.clone",
+                             json_pack("{s:s, s:s, s:s, s:I, s:s}", "pool", px->name, "name",
+                                       vol->name, "source", source->name, "size_bytes",
+                                       round_up(vol->target.capacity), "uuid", vol->key),
+                             BACKEND_COPY_S, NULL, &refused, &err);
+        return rc < 0 ? fail_build(px->name, vol, rc, refused, &err) : 0;
+}
+
+int backend_delete_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigned int flags)
+{
+        const struct pool_xml *px = backend_options(pool);
+        struct err err = ERR_INIT;
+
+        if (flags & VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS)
+                return refuse_flags("deletion with snapshots");
+        /* What is deleted is not readable again; zeroing first would wear the devices for nothing.
+         */
+        virCheckFlags(VIR_STORAGE_VOL_DELETE_ZEROED, -1);
+        if (!px)
+                return -1;
+        int rc = delete_exactly(px->name, vol, &err);
+        return rc < 0 ? backend_report(rc, &err) : 0;
+}
+
+int backend_resize_volume(virStoragePoolObj *pool, virStorageVolDef *vol,
+                          unsigned long long capacity, unsigned int flags)
+{
+        const struct pool_xml *px = backend_options(pool);
+
+        if (flags & VIR_STORAGE_VOL_RESIZE_ALLOCATE)
+                return refuse_flags("allocation of the new space");
+        if (flags & VIR_STORAGE_VOL_RESIZE_SHRINK && capacity < vol->target.capacity)
+                return refuse_flags("shrinking a volume");
+        virCheckFlags(VIR_STORAGE_VOL_RESIZE_SHRINK, -1);
+        if (!px)
+                return -1;
+        return backend_call("volume.resize",
+                            json_pack("{s:s, s:s, s:I}", "pool", px->name, "volume", vol->name,
+                                      "size_bytes", round_up(capacity)),
+                            BACKEND_SHORT_S, NULL);
+}
