@@ -1,0 +1,279 @@
+/* The registry of pools, their tick and their events, see dpool.h.
+ *
+ * The tick: pool_tick is due at pool_next_tick_ns, but what happens between two ticks moves that
+ * time without telling. So the timer never sleeps longer than TICK_MAX_NS.
+ */
+#include "daemon/dpool.h"
+
+#include "base/cleanup.h"
+#include "base/eventlog.h"
+#include "base/log.h"
+#include "control/params.h"
+#include "daemon/dvol.h"
+#include "daemon/files.h"
+#include "migrate/owner_record.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TICK_MAX_NS UINT64_C(200000000)
+#define TICK_MIN_NS UINT64_C(1000000)
+
+void pool_spec_fini(struct pool_spec *s)
+{
+        for (uint32_t i = 0; i < s->ndevices; i++)
+                free(s->devices[i]);
+        for (uint32_t i = 0; i < s->npeers; i++)
+                free(s->peers[i]);
+        free(s->devices);
+        free(s->peers);
+        *s = (struct pool_spec){0};
+}
+
+static int copy_strings(const json_t *array, const char *what, uint32_t max, char ***ret_copies,
+                        uint32_t *ret_n, struct err *err)
+{
+        const char *items[POOL_MAX_DEVICES];
+        size_t n = 0;
+        int rc = control_parse_strings(array, what, items, max, &n, err);
+
+        if (rc < 0)
+                return rc;
+        char **copies = calloc(MAX(n, (size_t)1), sizeof(*copies));
+        if (!copies)
+                return err_set(err, ENOMEM, "out of memory");
+        *ret_copies = copies;
+        for (size_t i = 0; i < n; i++) {
+                copies[i] = strdup(items[i]);
+                if (!copies[i])
+                        return err_set(err, ENOMEM, "out of memory");
+                *ret_n = (uint32_t)i + 1;
+        }
+        return 0;
+}
+
+static int check_device_paths(const struct pool_spec *s, struct err *err)
+{
+        if (s->ndevices == 0)
+                return err_set(err, EINVAL, "pool %s: at least one device is needed", s->name);
+        for (uint32_t i = 0; i < s->ndevices; i++) {
+                const char *path = s->devices[i];
+                if (path[0] != '/' || strlen(path) > 255)
+                        return err_set(
+                            err, EINVAL,
+                            "device '%.80s' must be an absolute path of at most 255 bytes", path);
+                for (uint32_t k = 0; k < i; k++)
+                        if (!strcmp(s->devices[k], path))
+                                return err_set(err, EINVAL, "device %s is named twice", path);
+        }
+        return 0;
+}
+
+static int check_peers(const struct pool_spec *s, struct err *err)
+{
+        for (uint32_t i = 0; i < s->npeers; i++) {
+                const char *peer = s->peers[i], *colon = strrchr(peer, ':');
+                char *end = NULL;
+                long port = colon && colon[1] ? strtol(colon + 1, &end, 10) : 0;
+                if (!colon || colon == peer || !end || *end || port < 1 || port > 65535 ||
+                    strlen(peer) >= OWNER_ADDRESS || strpbrk(peer, " \t\"\\"))
+                        return err_set(err, EINVAL,
+                                       "peer '%.80s' must be HOST:PORT of at most %d bytes", peer,
+                                       OWNER_ADDRESS - 1);
+        }
+        return 0;
+}
+
+int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
+                   const json_t *peers, const json_t *options, struct err *err)
+{
+        uint64_t reserve = 0, checkpoint = 0;
+        const struct control_param table[] = {
+            PARAM_BOOL("checksums", &s->options.checksums, PARAM_OPTIONAL),
+            PARAM_U64("reserve_permille", &reserve, PARAM_OPTIONAL),
+            PARAM_U64("checkpoint_permille", &checkpoint, PARAM_OPTIONAL),
+        };
+        int rc = pool_name_check(name, err);
+
+        if (rc < 0)
+                return rc;
+        strcpy(s->name, name);
+        s->options = POOL_OPTIONS_DEFAULT;
+        if (options)
+                rc = control_parse(options, table, ARRAY_SIZE(table), err);
+        if (rc == 0 && (reserve > 900 || checkpoint > 1000))
+                rc = err_set(err, EINVAL,
+                             "reserve_permille must be at most 900, checkpoint_permille 1000");
+        s->options.reserve_permille = (uint32_t)reserve;
+        s->options.checkpoint_permille = (uint32_t)checkpoint;
+        if (rc == 0)
+                rc = copy_strings(devices, "devices", POOL_MAX_DEVICES, &s->devices, &s->ndevices,
+                                  err);
+        if (rc == 0)
+                rc = copy_strings(peers, "peers", POOL_MAX_PEERS, &s->peers, &s->npeers, err);
+        if (rc == 0)
+                rc = check_device_paths(s, err);
+        return rc < 0 ? rc : check_peers(s, err);
+}
+
+bool pool_spec_same_devices(const struct pool_spec *a, const struct pool_spec *b)
+{
+        uint32_t found = 0;
+        for (uint32_t i = 0; i < a->ndevices; i++)
+                for (uint32_t k = 0; k < b->ndevices; k++)
+                        found += !strcmp(a->devices[i], b->devices[k]);
+        return a->ndevices == b->ndevices && found == a->ndevices;
+}
+
+const char *dpool_state_name(enum dpool_state state)
+{
+        static const char *const names[] = {
+            [DPOOL_IMPORTING] = "importing",
+            [DPOOL_ACTIVE] = "active",
+            [DPOOL_EXPORTING] = "exporting",
+            [DPOOL_FAILED] = "failed",
+        };
+        return names[state];
+}
+
+struct dpool *dpool_find(struct daemon *d, const char *name)
+{
+        struct dpool *p;
+        list_for_each (p, &d->pools, node) {
+                if (!strcmp(p->spec.name, name))
+                        return p;
+        }
+        return NULL;
+}
+
+struct dpool *dpool_active(struct daemon *d, const char *name, struct err *err)
+{
+        struct dpool *p = dpool_find(d, name);
+
+        if (!p)
+                err_set(err, ENOENT, "no pool '%.64s' is imported", name);
+        else if (p->state == DPOOL_FAILED)
+                err_set(err, p->error.code, "pool %s could not be imported: %s", name,
+                        p->error.msg);
+        else if (p->state != DPOOL_ACTIVE)
+                err_set(err, EAGAIN, "pool %s is %s; try again when it is done", name,
+                        dpool_state_name(p->state));
+        else
+                return p;
+        return NULL;
+}
+
+struct dpool *dpool_of_device(struct daemon *d, const char *path)
+{
+        struct dpool *p;
+        list_for_each (p, &d->pools, node) {
+                for (uint32_t i = 0; p->state != DPOOL_FAILED && i < p->spec.ndevices; i++)
+                        if (!strcmp(p->spec.devices[i], path))
+                                return p;
+        }
+        return NULL;
+}
+
+/* ---- what the pool is given ---- */
+
+static uint64_t host_now(void *ctx)
+{
+        return clock_now_ns();
+}
+
+static void device_failed(struct dpool *p, const struct pool_event *e)
+{
+        struct pool_device_status dev;
+
+        pool_get_device_status(p->pool, e->device, &dev);
+        log_error("pool", "%s: device %s is out of use: %s", p->spec.name, dev.path,
+                  strerror(-e->status));
+        eventlog_emit("device-failed", "\"pool\":\"%s\",\"device\":%u,\"errno\":%d", p->spec.name,
+                      e->device, -e->status);
+}
+
+static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
+{
+        struct dpool *p = ctx;
+        const char *volume = e->volume ? volume_name(e->volume) : "";
+
+        switch (e->kind) {
+        case POOL_EVENT_HELD:
+                p->held = true;
+                log_warn("pool", "%s: no space left; writes of guests wait until there is some",
+                         p->spec.name);
+                eventlog_emit("pool-held", "\"pool\":\"%s\"", p->spec.name);
+                break;
+        case POOL_EVENT_RELEASED:
+                p->held = false;
+                log_info("pool", "%s: space is back, no write waits any more", p->spec.name);
+                eventlog_emit("pool-released", "\"pool\":\"%s\"", p->spec.name);
+                break;
+        case POOL_EVENT_DEVICE_FAILED:
+                device_failed(p, e);
+                break;
+        case POOL_EVENT_CORRUPTION:
+                log_error("pool",
+                          "%s: volume '%s' block %llu: the checksum is wrong; reading it fails",
+                          p->spec.name, volume, (unsigned long long)e->block);
+                eventlog_emit("corruption", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu",
+                              p->spec.name, volume, (unsigned long long)e->block);
+                break;
+        case POOL_EVENT_READONLY:
+                log_error("pool",
+                          "%s: metadata can no longer be written, the pool is read-only: %s",
+                          p->spec.name, strerror(-e->status));
+                eventlog_emit("pool-readonly", "\"pool\":\"%s\",\"errno\":%d", p->spec.name,
+                              -e->status);
+                break;
+        }
+}
+
+/* ---- life in the registry ---- */
+
+static void tick_fire(struct loop_timer *t)
+{
+        struct dpool *p = container_of(t, struct dpool, tick);
+        uint64_t now = loop_now_ns(p->daemon->loop);
+
+        if (p->state != DPOOL_ACTIVE)
+                return; /* being exported: the pool drives itself to its end */
+        pool_tick(p->pool);
+        uint64_t next = pool_next_tick_ns(p->pool);
+        next = MIN(MAX(next, now + TICK_MIN_NS), now + TICK_MAX_NS);
+        loop_timer_arm(p->daemon->loop, t, next);
+}
+
+void dpool_start_ticking(struct dpool *p)
+{
+        loop_timer_arm(p->daemon->loop, &p->tick, loop_now_ns(p->daemon->loop));
+}
+
+struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
+{
+        struct dpool *p = calloc(1, sizeof(*p));
+        if (!p) {
+                pool_spec_fini(spec);
+                return NULL;
+        }
+        p->daemon = d;
+        p->spec = *spec;
+        *spec = (struct pool_spec){0};
+        p->state = DPOOL_IMPORTING;
+        p->tick.fire = tick_fire;
+        p->host = (struct pool_host){
+            .now_ns = host_now, .random = random_bytes, .event = host_event, .ctx = p};
+        list_init(&p->volumes);
+        list_add_tail(&d->pools, &p->node);
+        return p;
+}
+
+void dpool_free(struct dpool *p)
+{
+        if (!p)
+                return;
+        loop_timer_disarm(&p->tick);
+        list_del(&p->node);
+        pool_spec_fini(&p->spec);
+        free(p);
+}

@@ -1,0 +1,98 @@
+/* The pools of the daemon: what it should have imported, what it has, and how both change.
+ *
+ * A pool is known under its name from the moment its import begins until it is exported. One that
+ * could not be imported at start stays as FAILED, with the reason, so that people see it.
+ *
+ * Files: dpool.c (registry, tick, events), dpool_import.c, dpool_export.c, dpool_store.c.
+ */
+#ifndef ZONEPOOL_DAEMON_DPOOL_H
+#define ZONEPOOL_DAEMON_DPOOL_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "daemon/daemon.h"
+#include "pool/pool.h"
+
+#include <jansson.h>
+
+enum { POOL_MAX_PEERS = 16, PEER_MAX = 255 };
+
+/* What is needed to import a pool, and is kept in STATEDIR/pools/NAME.json. */
+struct pool_spec {
+        char name[POOL_NAME_MAX + 1];
+        struct uuid uuid; /* nil: not known yet */
+        char **devices;
+        uint32_t ndevices;
+        char **peers; /* "host:port" */
+        uint32_t npeers;
+        struct pool_options options;
+};
+
+/* Accepts a zeroed struct, and leaves one. */
+void pool_spec_fini(struct pool_spec *s);
+/* Members of a JSON object (params of pool.import, or a stored file): devices, peers, options. name
+ * is checked. s is zeroed by the caller; pool_spec_fini also after a failure. -EINVAL, -ENOMEM with
+ * text. */
+int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
+                   const json_t *peers, const json_t *options, struct err *err);
+bool pool_spec_same_devices(const struct pool_spec *a, const struct pool_spec *b);
+
+enum dpool_state { DPOOL_IMPORTING, DPOOL_ACTIVE, DPOOL_EXPORTING, DPOOL_FAILED };
+
+struct dpool {
+        struct daemon *daemon;
+        struct list node; /* daemon->pools */
+        struct pool_spec spec;
+        enum dpool_state state;
+        struct err error; /* FAILED: why */
+        struct pool *pool; /* ACTIVE, EXPORTING; NULL otherwise */
+        struct list volumes; /* struct dvol */
+        unsigned changing; /* volume creations and deletions under way */
+        bool held; /* writes wait for space */
+        struct loop_timer tick;
+        struct pool_host host;
+};
+
+const char *dpool_state_name(enum dpool_state state);
+
+/* In any state; NULL: none. */
+struct dpool *dpool_find(struct daemon *d, const char *name);
+/* Only ACTIVE. NULL with err: -ENOENT no such pool, -EAGAIN not ready, or why it failed. */
+struct dpool *dpool_active(struct daemon *d, const char *name, struct err *err);
+/* The pool that has a device open under this path; NULL: none. */
+struct dpool *dpool_of_device(struct daemon *d, const char *path);
+
+struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec /* consumed */);
+/* Takes it out of the registry. Its pool must be gone. NULL is accepted. */
+void dpool_free(struct dpool *p);
+void dpool_start_ticking(struct dpool *p);
+
+/* dpool_import.c */
+
+/* Opens the devices, checks that they are this pool's, imports, attaches every volume. spec is
+ * consumed. devs: already open devices of the spec (consumed), or NULL. done comes once, and from
+ * inside the call if it fails at once; on failure p is NULL, or (keep_failed) the FAILED pool. */
+void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, bool keep_failed,
+                  void *ctx,
+                  void (*done)(void *ctx, int status, const struct err *err, struct dpool *p));
+
+/* dpool_export.c */
+
+/* -EBUSY naming a volume that is in use, a change under way. FAILED pools are never busy. */
+int dpool_check_idle(const struct dpool *p, struct err *err);
+/* Detaches every volume (guests are drained), exports, frees p. done comes later, once. */
+void dpool_export(struct dpool *p, void *ctx,
+                  void (*done)(void *ctx, int status, const struct err *err));
+
+/* dpool_store.c */
+
+/* STATEDIR/pools/NAME.json, durable on return. */
+int dpool_store_save(const struct daemon *d, const struct pool_spec *s, struct err *err);
+int dpool_store_remove(const struct daemon *d, const char *name, struct err *err);
+/* Calls fn for every stored pool; one that cannot be read: err says why and spec has only the name.
+ * spec may be consumed by fn. */
+void dpool_store_each(struct daemon *d,
+                      void (*fn)(struct daemon *d, struct pool_spec *spec, const struct err *err));
+
+#endif

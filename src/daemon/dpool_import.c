@@ -1,0 +1,180 @@
+/* Importing a pool: open, check the labels, recover, attach every volume; see dpool.h.
+ *
+ * One struct import a try. Whatever fails, the devices are closed and nothing is left but, when
+ * that was asked for, the FAILED entry in the registry.
+ */
+#include "base/cleanup.h"
+#include "base/eventlog.h"
+#include "base/log.h"
+#include "daemon/devices.h"
+#include "daemon/dpool.h"
+#include "daemon/dvol.h"
+#include "daemon/files.h"
+#include "daemon/migration.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+struct import {
+        struct dpool *p;
+        struct zdev **devs; /* NULL: not ours (any more) */
+        bool keep_failed;
+        uint64_t start_ns;
+        int status;
+        struct err err;
+        struct loop_defer
+            finish; /* callbacks never come from inside, and devices are closed here */
+        void *ctx;
+        void (*done)(void *ctx, int status, const struct err *err, struct dpool *p);
+};
+
+static void finish(struct loop_defer *defer)
+{
+        struct import *im = container_of(defer, struct import, finish);
+        struct dpool *p = im->p;
+
+        devices_close(im->devs, p->spec.ndevices);
+        if (im->status < 0 && im->keep_failed) {
+                p->state = DPOOL_FAILED;
+                p->error = im->err;
+        } else if (im->status < 0) {
+                dpool_free(p);
+                p = NULL;
+        }
+        im->done(im->ctx, im->status, &im->err, p);
+        free(im);
+}
+
+static void end(struct import *im, int status)
+{
+        im->status = status;
+        if (status < 0 && !im->err.msg[0])
+                err_set_sys(&im->err, -status, "pool %s cannot be imported", im->p->spec.name);
+        loop_defer(im->p->daemon->loop, &im->finish);
+}
+
+/* A volume that cannot be attached is no reason to refuse the others. */
+static void attach_all(struct dpool *p)
+{
+        struct volume *vol = NULL;
+
+        while ((vol = volume_next(p->pool, vol))) {
+                struct dvol *v = dvol_add(p, vol);
+                if (!v)
+                        log_error("pool", "%s/%s: out of memory, the volume is not served",
+                                  p->spec.name, volume_name(vol));
+                else if (v->error.code)
+                        log_error("pool", "%s/%s is not served: %s", p->spec.name, volume_name(vol),
+                                  v->error.msg);
+        }
+        migration_pool_ready(p);
+}
+
+static int make_socket_dir(const struct dpool *p, struct err *err)
+{
+        char dir[PATH_MAX];
+        if (snprintf(dir, sizeof(dir), "%s/%s", p->daemon->cfg.rundir, p->spec.name) >=
+            (int)sizeof(dir))
+                return err_set(err, ENAMETOOLONG, "pool %s: the run directory's name is too long",
+                               p->spec.name);
+        return dir_make(dir, 0755, err);
+}
+
+static void imported(void *ctx, int status, const struct err *err, struct pool *pool)
+{
+        struct import *im = ctx;
+        struct dpool *p = im->p;
+
+        if (status < 0) {
+                if (err)
+                        im->err = *err;
+                end(im, status);
+                return;
+        }
+        free(im->devs); /* the devices are the pool's now */
+        im->devs = NULL;
+        p->pool = pool;
+        p->state = DPOOL_ACTIVE;
+        attach_all(p);
+        dpool_start_ticking(p);
+        uint64_t ms = (clock_now_ns() - im->start_ns) / 1000000;
+        log_info("pool", "%s imported in %llu ms", p->spec.name, (unsigned long long)ms);
+        eventlog_emit("pool-imported", "\"pool\":\"%s\",\"ms\":%llu", p->spec.name,
+                      (unsigned long long)ms);
+        end(im, 0);
+}
+
+static void probed(void *ctx, const struct device_label *labels, uint32_t n)
+{
+        struct import *im = ctx;
+        struct dpool *p = im->p;
+        int rc = devices_check_labels(im->devs, labels, n, p->spec.name, &p->spec.uuid, &im->err);
+
+        if (rc < 0) {
+                end(im, rc);
+                return;
+        }
+        p->spec.uuid = labels[0].label.pool_uuid;
+        pool_import(im->devs, n, &p->host, &p->spec.options, im, imported);
+}
+
+static int check_not_open(struct daemon *d, const struct pool_spec *spec, struct err *err)
+{
+        for (uint32_t i = 0; i < spec->ndevices; i++) {
+                struct dpool *other = dpool_of_device(d, spec->devices[i]);
+                if (other)
+                        return err_set(err, EBUSY, "device %s is in use by pool %s",
+                                       spec->devices[i], other->spec.name);
+        }
+        return 0;
+}
+
+/* What can fail at once. */
+static int begin(struct import *im, struct zdev **devs, struct err *err)
+{
+        struct dpool *p = im->p;
+        int rc = make_socket_dir(p, err);
+
+        im->devs = devs;
+        if (rc == 0 && !devs)
+                rc = devices_open(p->daemon->loop, p->spec.devices, p->spec.ndevices, &im->devs,
+                                  err);
+        if (rc == 0 && devices_probe(im->devs, p->spec.ndevices, im, probed) < 0)
+                rc = err_set(err, ENOMEM, "out of memory");
+        return rc;
+}
+
+void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, bool keep_failed,
+                  void *ctx,
+                  void (*done)(void *ctx, int status, const struct err *err, struct dpool *p))
+{
+        struct err err = ERR_INIT;
+        uint32_t n = spec->ndevices;
+        struct dpool *old = dpool_find(d, spec->name);
+        struct import *im = calloc(1, sizeof(*im));
+        /* While the devices are ours already they are in nobody else's registry entry. */
+        int rc = devs ? 0 : check_not_open(d, spec, &err);
+
+        if (rc == 0 && old && old->state != DPOOL_FAILED)
+                rc = err_set(&err, EEXIST, "a pool '%s' is imported already", spec->name);
+        if (rc == 0 && im) {
+                dpool_free(old); /* FAILED: this is the new try */
+                im->p = dpool_new(d, spec);
+        }
+        if (rc < 0 || !im || !im->p) {
+                devices_close(devs, n);
+                pool_spec_fini(spec);
+                free(im);
+                done(ctx, rc < 0 ? rc : -ENOMEM, &err, NULL);
+                return;
+        }
+        im->keep_failed = keep_failed;
+        im->start_ns = clock_now_ns();
+        im->finish.call = finish;
+        im->ctx = ctx;
+        im->done = done;
+        rc = begin(im, devs, &im->err);
+        if (rc < 0)
+                end(im, rc);
+}
