@@ -7,6 +7,9 @@
 
 #include <errno.h>
 
+/* Offsets in bytes stay below 2^63. */
+#define MAX_DEVICE_BLOCKS (UINT64_C(1) << 50)
+
 static const char magic[8] = {'Z', 'P', 'F', 'I', 'L', 'D', 'E', 'V'};
 
 enum {
@@ -62,10 +65,10 @@ static bool header_is_sane(const struct file_format *f)
 {
         return f->geo.nr_zones >= FILE_FORMAT_MIN_ZONES &&
                f->geo.nr_zones <= FILE_FORMAT_MAX_ZONES && f->geo.zone_blocks > 0 &&
-               f->geo.zone_blocks < UINT64_C(1) << 36 && f->capacity_blocks > 0 &&
-               f->capacity_blocks <= f->geo.zone_blocks && f->geo.max_io_blocks > 0 &&
-               f->geo.max_io_blocks <= MAX_IO_BLOCKS && f->nr_conventional <= f->geo.nr_zones &&
-               f->states_offset == ZP_BLOCK &&
+               f->geo.zone_blocks <= MAX_DEVICE_BLOCKS / f->geo.nr_zones &&
+               f->capacity_blocks > 0 && f->capacity_blocks <= f->geo.zone_blocks &&
+               f->geo.max_io_blocks > 0 && f->geo.max_io_blocks <= MAX_IO_BLOCKS &&
+               f->nr_conventional <= f->geo.nr_zones && f->states_offset == ZP_BLOCK &&
                f->data_offset == file_format_data_offset(f->geo.nr_zones);
 }
 
