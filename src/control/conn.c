@@ -268,6 +268,14 @@ static void handle_line(struct conn *c, const char *line, size_t len)
         json_decref(object);
 }
 
+static bool blank(const char *line, size_t len)
+{
+        for (size_t i = 0; i < len; i++)
+                if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r')
+                        return false;
+        return true;
+}
+
 /* Handles every whole line. c is kept alive by the caller. */
 static void handle_input(struct conn *c)
 {
@@ -280,7 +288,7 @@ static void handle_input(struct conn *c)
                         break;
                 size_t len = (size_t)(end - line);
                 start += len + 1;
-                if (len + 1 <= CONTROL_LINE_MAX && strspn(line, " \t\r") < len)
+                if (len + 1 <= CONTROL_LINE_MAX && !blank(line, len))
                         handle_line(c, line, len);
         }
         c->in.used -= start;
