@@ -92,6 +92,14 @@ def build(directory, *options):
     return status == 0
 
 
+def telling_part(lines, most=30):
+    """A sanitizer's report is told by its beginning, anything else by its end."""
+    for i, line in enumerate(lines):
+        if re.search(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:", line):
+            return lines[i:i + most]
+    return lines[-most:]
+
+
 MESON_RESULT = {"OK": "ok", "EXPECTEDFAIL": "ok", "SKIP": "skip"}
 
 
@@ -113,7 +121,7 @@ def meson_test(suite, directory, *arguments, env=None, prefix=()):
         RESULTS.add(result, suite, name, test["duration"], note)
         if result == "FAIL":
             output = (test.get("stdout") or "") + (test.get("stderr") or "")
-            show([f"{test['result']}: {' '.join(test['command'])}"] + output.splitlines()[-30:])
+            show([f"{test['result']}: {' '.join(test['command'])}"] + telling_part(output.splitlines()))
     if not lines:
         RESULTS.add("FAIL", suite, "meson test ran no test", seconds)
         show(tail)
@@ -165,15 +173,16 @@ def step_mutants(options):
 
 
 def step_asan(options):
+    """Warnings are not errors here: GCC gives false ones when it instruments."""
     directory = ROOT / "build-check-asan"
-    if build(directory, "-Db_sanitize=address,undefined", "--werror"):
+    if build(directory, "-Db_sanitize=address,undefined"):
         meson_test("asan", directory, "-t", "5", env=SANITIZER_ENV)
 
 
 def step_tsan(options):
     """The daemon's protocol and front-end tests."""
     directory = ROOT / "build-check-tsan"
-    if build(directory, "-Db_sanitize=thread", "--werror"):
+    if build(directory, "-Db_sanitize=thread"):
         # ThreadSanitizer of GCC 12 cannot live with as much address randomization as new kernels use.
         meson_test("tsan", directory, "-t", "8", "--suite", "proto", env=SANITIZER_ENV, prefix=("setarch", "-R"))
 
