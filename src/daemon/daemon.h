@@ -44,7 +44,9 @@ struct daemon {
         struct list pools; /* struct dpool */
         struct list jobs; /* struct job: long work that a stop cancels */
 
+        unsigned starting; /* imports that READY waits for */
         bool stopping;
+        bool clean; /* the stop went all the way */
         struct loop_timer stop_deadline;
         struct loop_timer stop_poll;
         unsigned exporting; /* pools that the stop waits for */
@@ -68,6 +70,12 @@ void daemon_stop(struct daemon *d);
 
 /* After loop_run. Accepts a daemon that daemon_start left half made. */
 void daemon_fini(struct daemon *d);
+
+/* mount.c: the FUSE mount RUNDIR/mnt, if settings want it. */
+int mount_start(struct daemon *d, struct err *err);
+/* Unmounts; harmless without a mount. After a hard stop too: nobody must be left with a dead mount.
+ */
+void mount_stop(struct daemon *d);
 
 /* daemon_methods.c: registers daemon.* */
 int daemon_register_methods(struct daemon *d);

@@ -100,8 +100,6 @@ int dvol_hold(struct dvol *v, const char *kind, struct err *err)
 {
         int rc = dvol_check_idle(v, err);
 
-        if (rc == 0)
-                rc = migration_check(v, kind, err);
         if (rc < 0)
                 return rc;
         v->hold = (struct nvm_front){.kind = kind, .may_submit_changed = hold_may_submit_changed};

@@ -49,8 +49,9 @@ struct dvol *dvol_of(const struct volume *vol);
 const char *dvol_in_use(const struct dvol *v);
 /* -EBUSY, naming volume and user. */
 int dvol_check_idle(const struct dvol *v, struct err *err);
-/* Idle, owned by this host, and kept so until dvol_release. kind is for people and outlives the
- * hold. -EBUSY, -EREMOTE with text. */
+/* Idle, and kept so until dvol_release: no front end can open it meanwhile. kind is for people and
+ * outlives the hold. -EBUSY with text. Whose the volume is, is the caller's to ask
+ * (migration_check). */
 int dvol_hold(struct dvol *v, const char *kind, struct err *err);
 void dvol_release(struct dvol *v);
 

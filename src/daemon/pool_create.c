@@ -1,0 +1,253 @@
+/* pool.create: turns files and devices into a pool.
+ *
+ * Order: everything that can refuse is asked first, of every device; then each is made a device of
+ * empty zones, then the pool is written, then it is imported. When something goes wrong after the
+ * first change, what has been made is made plain again: files that were missing are removed.
+ */
+#include "daemon/pool_create.h"
+
+#include "base/cleanup.h"
+#include "base/eventlog.h"
+#include "base/log.h"
+#include "daemon/devices.h"
+#include "daemon/files.h"
+#include "pool/device/file.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct create {
+        struct daemon *d;
+        struct control_request *req;
+        struct pool_spec spec;
+        struct file_device_spec *geometry; /* of each device */
+        bool *missing; /* each: the file was not there */
+        uint32_t made;
+        bool overwrite, import;
+        struct zdev **devs;
+        struct pool_host host;
+        int status;
+        struct err err;
+        struct loop_defer finish;
+};
+
+static void create_free(struct create *c)
+{
+        pool_spec_fini(&c->spec);
+        free(c->geometry);
+        free(c->missing);
+        free(c);
+}
+
+/* ---- parameters ---- */
+
+static int parse_limit(const char *path, const char *what, uint64_t n, int32_t *ret,
+                       struct err *err)
+{
+        if (n > INT32_MAX)
+                return err_set(err, EINVAL, "device %s: %s must be at most %d", path, what,
+                               INT32_MAX);
+        *ret = (int32_t)n;
+        return 0;
+}
+
+static int parse_device(const json_t *object, const char **ret_path, struct file_device_spec *spec,
+                        struct err *err)
+{
+        uint64_t max_open = 0, max_active = 0;
+        const struct control_param table[] = {
+            PARAM_STR("path", ret_path, PARAM_REQUIRED),
+            PARAM_U64("size_bytes", &spec->size_bytes, PARAM_OPTIONAL),
+            PARAM_U64("zone_bytes", &spec->zone_bytes, PARAM_OPTIONAL),
+            PARAM_U64("zone_capacity_bytes", &spec->zone_capacity_bytes, PARAM_OPTIONAL),
+            PARAM_U64("max_open", &max_open, PARAM_OPTIONAL),
+            PARAM_U64("max_active", &max_active, PARAM_OPTIONAL),
+        };
+        int rc;
+
+        if (!json_is_object(object))
+                return err_set(err, EINVAL, "each of 'devices' must be an object with a 'path'");
+        rc = control_parse(object, table, ARRAY_SIZE(table), err);
+        if (rc == 0)
+                rc = parse_limit(*ret_path, "max_open", max_open, &spec->max_open, err);
+        if (rc == 0)
+                rc = parse_limit(*ret_path, "max_active", max_active, &spec->max_active, err);
+        return rc;
+}
+
+/* Fills c->geometry and the array of paths. */
+static int parse_devices(struct create *c, const json_t *devices, json_t *paths, struct err *err)
+{
+        size_t n = json_array_size(devices);
+
+        if (n > POOL_MAX_DEVICES)
+                return err_set(err, EINVAL, "a pool has at most %d devices", POOL_MAX_DEVICES);
+        c->geometry = calloc(MAX(n, (size_t)1), sizeof(*c->geometry));
+        c->missing = calloc(MAX(n, (size_t)1), sizeof(*c->missing));
+        if (!c->geometry || !c->missing)
+                return err_set(err, ENOMEM, "out of memory");
+        for (size_t i = 0; i < n; i++) {
+                const char *path = NULL;
+                int rc = parse_device(json_array_get(devices, i), &path, &c->geometry[i], err);
+                if (rc < 0)
+                        return rc;
+                json_array_append_new(paths, json_string(path));
+        }
+        return 0;
+}
+
+static int parse(struct create *c, struct err *err)
+{
+        const char *name = NULL;
+        json_t *devices = NULL, *peers = NULL, *options = NULL;
+        struct uuid uuid = {0};
+        const struct control_param table[] = {
+            PARAM_STR("name", &name, PARAM_REQUIRED),
+            PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL),
+            PARAM_ARRAY("devices", &devices, PARAM_REQUIRED),
+            PARAM_BOOL("overwrite", &c->overwrite, PARAM_OPTIONAL),
+            PARAM_BOOL("import", &c->import, PARAM_OPTIONAL),
+            PARAM_ARRAY("peers", &peers, PARAM_OPTIONAL),
+            PARAM_OBJECT("options", &options, PARAM_OPTIONAL),
+        };
+        int rc = control_parse(control_params(c->req), table, ARRAY_SIZE(table), err);
+
+        if (rc < 0)
+                return rc;
+        json_t *paths = json_array();
+        rc = parse_devices(c, devices, paths, err);
+        if (rc == 0)
+                rc = pool_spec_init(&c->spec, name, paths, peers, options, err);
+        json_decref(paths);
+        c->spec.uuid = uuid;
+        if (rc == 0 && uuid_is_nil(&uuid)) {
+                random_bytes(NULL, &c->spec.uuid, sizeof(c->spec.uuid));
+                uuid_from_random(&c->spec.uuid);
+        }
+        return rc;
+}
+
+/* ---- devices ---- */
+
+/* Everything that can refuse, before anything changes. */
+static int check(struct create *c, struct err *err)
+{
+        struct dpool *p = dpool_find(c->d, c->spec.name);
+
+        if (p)
+                return err_set(err, EEXIST, "a pool '%s' is imported already", c->spec.name);
+        for (uint32_t i = 0; i < c->spec.ndevices; i++) {
+                const char *path = c->spec.devices[i];
+                p = dpool_of_device(c->d, path);
+                if (p)
+                        return err_set(err, EBUSY, "device %s is in use by pool %s", path,
+                                       p->spec.name);
+                int rc = device_check_kind(path, err);
+                if (rc == 0)
+                        rc = file_device_check(path, &c->geometry[i], c->overwrite, err);
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+static void unmake(struct create *c)
+{
+        for (uint32_t i = 0; i < c->made; i++) {
+                struct err err = ERR_INIT;
+                const char *path = c->spec.devices[i];
+                if (c->missing[i] ? unlink(path) < 0 : file_device_erase(path, &err) < 0)
+                        log_warn("pool", "%s: %s could not be undone: %s", c->spec.name, path,
+                                 err.msg[0] ? err.msg : strerror(errno));
+        }
+}
+
+static int make(struct create *c, struct err *err)
+{
+        for (uint32_t i = 0; i < c->spec.ndevices; i++) {
+                const char *path = c->spec.devices[i];
+                c->missing[i] = access(path, F_OK) < 0;
+                int rc = file_device_create(path, &c->geometry[i], c->overwrite, err);
+                if (rc < 0)
+                        return rc;
+                c->made = i + 1;
+        }
+        return devices_open(c->d->loop, c->spec.devices, c->spec.ndevices, &c->devs, err);
+}
+
+/* ---- the pool ---- */
+
+static json_t *created_only(const struct create *c)
+{
+        char uuid[UUID_TEXT_LEN];
+
+        uuid_format(&c->spec.uuid, uuid);
+        return json_pack("{s:s, s:s}", "name", c->spec.name, "uuid", uuid);
+}
+
+static void finish(struct loop_defer *defer)
+{
+        struct create *c = container_of(defer, struct create, finish);
+        struct zdev **devs = steal_ptr(&c->devs);
+
+        if (c->status < 0) {
+                devices_close(devs, c->spec.ndevices);
+                unmake(c);
+                control_refuse(c->req, c->status, &c->err);
+                create_free(c);
+                return;
+        }
+        log_info("pool", "%s created", c->spec.name);
+        eventlog_emit("pool-created", "\"pool\":\"%s\"", c->spec.name);
+        if (c->import) {
+                dpool_import(c->d, &c->spec, devs, false, c->req, pool_answer_imported);
+        } else {
+                devices_close(devs, c->spec.ndevices);
+                control_reply(c->req, created_only(c));
+        }
+        create_free(c);
+}
+
+static void formatted(void *ctx, int status, const struct err *err)
+{
+        struct create *c = ctx;
+
+        c->status = status;
+        if (err)
+                c->err = *err;
+        loop_defer(c->d->loop, &c->finish);
+}
+
+static uint64_t host_now(void *ctx)
+{
+        return clock_now_ns();
+}
+
+void pool_create(struct control_request *req, void *ctx)
+{
+        struct daemon *d = ctx;
+        struct create *c = calloc(1, sizeof(*c));
+
+        if (!c) {
+                control_refuse(req, -ENOMEM, NULL);
+                return;
+        }
+        *c = (struct create){.d = d,
+                             .req = req,
+                             .import = true,
+                             .finish = {.call = finish},
+                             .host = {.now_ns = host_now, .random = random_bytes}};
+        int rc = parse(c, &c->err);
+        if (rc == 0)
+                rc = check(c, &c->err);
+        if (rc == 0)
+                rc = make(c, &c->err);
+        if (rc < 0) {
+                unmake(c);
+                control_refuse(req, rc, &c->err);
+                create_free(c);
+                return;
+        }
+        pool_format(c->devs, c->spec.ndevices, c->spec.name, &c->spec.uuid, &c->host,
+                    &c->spec.options, c, formatted);
+}

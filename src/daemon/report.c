@@ -1,0 +1,116 @@
+/* JSON of pools and volumes, see report.h. Every member is there in every state, so that clients
+ * need no cases: of a pool that is not active the sizes are 0.
+ */
+#include "daemon/report.h"
+
+#include "daemon/migration.h"
+
+#include <limits.h>
+#include <string.h>
+
+static json_t *u64(uint64_t n)
+{
+        return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+static json_t *device_open(const struct pool_device_status *dev)
+{
+        char uuid[UUID_TEXT_LEN];
+
+        uuid_format(&dev->uuid, uuid);
+        return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "path", dev->path,
+                         "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
+                         u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
+                         (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones,
+                         "full_zones", (json_int_t)dev->full_zones, "bad_zones",
+                         (json_int_t)dev->bad_zones, "error",
+                         dev->error ? json_string(strerror(-dev->error)) : json_null());
+}
+
+static json_t *device_closed(const char *path)
+{
+        return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:n}", "path", path, "uuid",
+                         "", "capacity_bytes", 0, "written_bytes", 0, "zones", 0, "empty_zones", 0,
+                         "open_zones", 0, "full_zones", 0, "bad_zones", 0, "error");
+}
+
+static json_t *devices(const struct dpool *p, const struct pool_status *st)
+{
+        json_t *array = json_array();
+
+        for (uint32_t i = 0; array && p->pool && i < st->ndevices; i++) {
+                struct pool_device_status dev;
+                pool_get_device_status(p->pool, i, &dev);
+                json_array_append_new(array, device_open(&dev));
+        }
+        for (uint32_t i = 0; array && !p->pool && i < p->spec.ndevices; i++)
+                json_array_append_new(array, device_closed(p->spec.devices[i]));
+        return array;
+}
+
+static json_t *peers(const struct dpool *p)
+{
+        json_t *array = json_array();
+        for (uint32_t i = 0; array && i < p->spec.npeers; i++)
+                json_array_append_new(array, json_string(p->spec.peers[i]));
+        return array;
+}
+
+static json_t *options(const struct dpool *p)
+{
+        const struct pool_options *o = &p->spec.options;
+        return json_pack("{s:b, s:I, s:I}", "checksums", o->checksums, "reserve_permille",
+                         (json_int_t)o->reserve_permille, "checkpoint_permille",
+                         (json_int_t)o->checkpoint_permille);
+}
+
+static json_t *counters(const struct pool_status *st)
+{
+        return json_pack("{s:o, s:o, s:o, s:o}", "user_write_bytes", u64(st->user_write_bytes),
+                         "device_write_bytes", u64(st->device_write_bytes), "clean_write_bytes",
+                         u64(st->clean_write_bytes), "table_write_bytes",
+                         u64(st->table_write_bytes));
+}
+
+json_t *report_pool(const struct dpool *p)
+{
+        struct pool_status st = {0};
+        char uuid[UUID_TEXT_LEN];
+
+        if (p->pool)
+                pool_get_status(p->pool, &st);
+        uuid_format(&p->spec.uuid, uuid);
+        return json_pack(
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "name",
+            p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
+            p->state == DPOOL_FAILED ? json_string(p->error.msg) : json_null(), "capacity_bytes",
+            u64(st.capacity_bytes), "allocated_bytes", u64(st.allocated_bytes), "available_bytes",
+            u64(st.available_bytes), "held_requests", u64(st.held_requests), "readonly",
+            st.readonly, "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation),
+            "devices", devices(p, &st), "counters", counters(&st), "options", options(p), "peers",
+            peers(p));
+}
+
+json_t *report_volume(const struct dvol *v)
+{
+        const struct daemon *d = v->pool->daemon;
+        const char *pool = v->pool->spec.name;
+        char uuid[UUID_TEXT_LEN], socket[PATH_MAX] = "", path[PATH_MAX] = "";
+        struct volume_info vi;
+        struct migration_info mi;
+        const char *user = dvol_in_use(v);
+
+        volume_get_info(v->vol, &vi);
+        migration_volume_info(v, &mi);
+        uuid_format(&vi.uuid, uuid);
+        dvol_socket_path(d, pool, vi.name, socket, sizeof(socket), NULL);
+        dvol_file_path(d, pool, vi.name, path, sizeof(path), NULL);
+        return json_pack(
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, s:o, s:b, s:o}", "pool",
+            pool, "name", vi.name, "uuid", uuid, "size_bytes", u64(vi.size_bytes),
+            "allocated_bytes", u64(vi.allocated_bytes), "user_write_bytes",
+            u64(vi.user_write_bytes), "socket", socket, "path", path, "owner", "state", mi.state,
+            "epoch", u64(mi.epoch), "peer", mi.peer[0] ? json_string(mi.peer) : json_null(),
+            "in_use", user ? json_string(user) : json_null(), "hidden", mi.hidden, "error",
+            v->error.code ? json_string(v->error.msg) : json_null());
+}

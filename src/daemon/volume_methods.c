@@ -1,0 +1,365 @@
+/* The methods volume.*, see docs/control.md. volume.clone is in clone.c, volume.reclaim in
+ * migration.c.
+ *
+ * A change holds the volume (dvol_hold) while it lasts, so that nobody opens it meanwhile.
+ */
+#include "base/cleanup.h"
+#include "base/eventlog.h"
+#include "base/log.h"
+#include "daemon/clone.h"
+#include "daemon/files.h"
+#include "daemon/migration.h"
+#include "daemon/report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+enum { MAP_EXTENTS = 4096 };
+
+/* A request about one volume, under way. */
+struct change {
+        struct control_request *req;
+        struct dvol *v;
+};
+
+static int check_size(uint64_t size, struct err *err)
+{
+        if (size < VOLUME_SECTOR || size % VOLUME_SECTOR || size > VOLUME_MAX_BYTES)
+                return err_set(err, EINVAL,
+                               "size_bytes must be a multiple of %d, of %d to %llu (64 TiB)",
+                               VOLUME_SECTOR, VOLUME_SECTOR, (unsigned long long)VOLUME_MAX_BYTES);
+        return 0;
+}
+
+/* Parses by table, whose first two entries are pool and volume, and finds the volume. */
+static int find_volume(struct control_request *req, struct daemon *d,
+                       const struct control_param *table, size_t n, struct dvol **ret_v,
+                       struct err *err)
+{
+        int rc = control_parse(control_params(req), table, n, err);
+        struct dpool *p = rc == 0 ? dpool_active(d, *(const char **)table[0].out, err) : NULL;
+        struct dvol *v = p ? dvol_find(p, *(const char **)table[1].out, err) : NULL;
+
+        if (!v)
+                return -err->code;
+        *ret_v = v;
+        return 0;
+}
+
+#define POOL_AND_VOLUME(pool, volume)                                                              \
+        PARAM_STR("pool", &pool, PARAM_REQUIRED), PARAM_STR("volume", &volume, PARAM_REQUIRED)
+
+/* Begins a change: idle, this host's, and held. */
+static int begin_change(struct control_request *req, struct dvol *v, const char *kind,
+                        struct change **ret_change, struct err *err)
+{
+        int rc = v->error.code ? err_set(err, v->error.code, "volume %s/%s is not served: %s",
+                                         v->pool->spec.name, volume_name(v->vol), v->error.msg)
+                               : migration_check(v, kind, err);
+        if (rc == 0)
+                rc = dvol_hold(v, kind, err);
+        if (rc < 0)
+                return rc;
+        struct change *c = calloc(1, sizeof(*c));
+        if (!c) {
+                dvol_release(v);
+                return err_set(err, ENOMEM, "out of memory");
+        }
+        c->req = req;
+        c->v = v;
+        *ret_change = c;
+        return 0;
+}
+
+/* Ends a change with the volume's new state, or why not. */
+static void end_change(struct change *c, int status, const char *what)
+{
+        struct dvol *v = c->v;
+        struct err err;
+
+        dvol_release(v);
+        if (status < 0) {
+                err_set_sys(&err, -status, "volume %s/%s cannot be %s", v->pool->spec.name,
+                            volume_name(v->vol), what);
+                control_refuse(c->req, status, &err);
+        } else {
+                eventlog_emit("volume-changed", "\"pool\":\"%s\",\"volume\":\"%s\",\"what\":\"%s\"",
+                              v->pool->spec.name, volume_name(v->vol), what);
+                control_reply(c->req, report_volume(v));
+        }
+        free(c);
+}
+
+/* ---- reading ---- */
+
+static void list(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {PARAM_STR("pool", &pool, PARAM_REQUIRED)};
+        int rc = control_parse(control_params(req), table, 1, &err);
+        struct dpool *p = rc == 0 ? dpool_active(ctx, pool, &err) : NULL;
+        struct dvol *v;
+
+        if (!p) {
+                control_refuse(req, -err.code, &err);
+                return;
+        }
+        json_t *array = json_array();
+        list_for_each (v, &p->volumes, node) {
+                if (!v->going)
+                        json_array_append_new(array, report_volume(v));
+        }
+        control_reply(req, json_pack("{s:o, s:o}", "volumes", array, "pool", report_pool(p)));
+}
+
+static void info(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        struct dvol *v = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
+        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+
+        if (rc < 0)
+                control_refuse(req, rc, &err);
+        else
+                control_reply(req, report_volume(v));
+}
+
+struct mapping {
+        struct control_request *req;
+        struct volume_extent extents[MAP_EXTENTS];
+        uint64_t size_bytes;
+};
+
+static json_t *extent_json(const struct mapping *m, const struct volume_extent *e)
+{
+        uint64_t start = e->block * ZP_BLOCK;
+        uint64_t end = MIN((e->block + e->nblocks) * ZP_BLOCK, m->size_bytes);
+        return json_pack("{s:I, s:I}", "offset_bytes", (json_int_t)start, "length_bytes",
+                         (json_int_t)(end - start));
+}
+
+static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
+{
+        struct mapping *m = ctx;
+
+        if (status < 0) {
+                control_refuse(m->req, status, NULL);
+                free(m);
+                return;
+        }
+        json_t *array = json_array();
+        for (uint32_t i = 0; i < n; i++)
+                json_array_append_new(array, extent_json(m, &m->extents[i]));
+        json_t *next = next_block == UINT64_MAX ? json_null()
+                                                : json_integer((json_int_t)(next_block * ZP_BLOCK));
+        control_reply(m->req, json_pack("{s:o, s:o}", "extents", array, "next_offset_bytes", next));
+        free(m);
+}
+
+static void map(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        uint64_t offset = 0;
+        struct dvol *v = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
+                                              PARAM_U64("offset_bytes", &offset, PARAM_OPTIONAL)};
+        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        struct mapping *m = rc == 0 ? calloc(1, sizeof(*m)) : NULL;
+
+        if (!m) {
+                control_refuse(req, rc < 0 ? rc : -ENOMEM, &err);
+                return;
+        }
+        m->req = req;
+        m->size_bytes = volume_size_bytes(v->vol);
+        volume_map(v->vol, offset / ZP_BLOCK, m->extents, MAP_EXTENTS, m, mapped);
+}
+
+/* ---- making ---- */
+
+static void created(void *ctx, int status, const struct err *err, struct dvol *v)
+{
+        struct control_request *req = ctx;
+
+        if (status < 0)
+                control_refuse(req, status, err);
+        else
+                control_reply(req, report_volume(v));
+}
+
+int volume_create_check(struct daemon *d, const char *pool, const char *name, uint64_t size,
+                        struct dpool **ret_pool, struct err *err)
+{
+        char path[PATH_MAX];
+        int rc = volume_name_check(name, err);
+
+        if (rc == 0)
+                rc = check_size(size, err);
+        if (rc < 0)
+                return rc;
+        struct dpool *p = dpool_active(d, pool, err);
+        if (!p)
+                return -err->code;
+        rc = dvol_socket_path(d, pool, name, path, sizeof(path), err);
+        if (rc == 0 && volume_by_name(p->pool, name))
+                rc = err_set(err, EEXIST, "pool %s has a volume '%s' already", pool, name);
+        if (rc == 0)
+                *ret_pool = p;
+        return rc;
+}
+
+static void create(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *name = NULL;
+        uint64_t size = 0;
+        struct uuid uuid = {0};
+        struct dpool *p = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {PARAM_STR("pool", &pool, PARAM_REQUIRED),
+                                              PARAM_STR("name", &name, PARAM_REQUIRED),
+                                              PARAM_U64("size_bytes", &size, PARAM_REQUIRED),
+                                              PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL)};
+        int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
+
+        if (rc == 0)
+                rc = volume_create_check(ctx, pool, name, size, &p, &err);
+        if (rc < 0) {
+                control_refuse(req, rc, &err);
+                return;
+        }
+        if (uuid_is_nil(&uuid)) {
+                random_bytes(NULL, &uuid, sizeof(uuid));
+                uuid_from_random(&uuid);
+        }
+        const struct volume_spec spec = {.name = name, .uuid = uuid, .size_bytes = size};
+        dvol_create(p, &spec, req, created);
+}
+
+/* ---- changing ---- */
+
+static void resized(void *ctx, int status)
+{
+        end_change(ctx, status, "resized");
+}
+
+static void resize(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        uint64_t size = 0;
+        struct dvol *v = NULL;
+        struct change *c = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
+                                              PARAM_U64("size_bytes", &size, PARAM_REQUIRED)};
+        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+
+        if (rc == 0)
+                rc = check_size(size, &err);
+        if (rc == 0 && size < volume_size_bytes(v->vol))
+                rc = err_set(&err, EINVAL, "volume %s/%s has %llu bytes and cannot shrink to %llu",
+                             pool, volume, (unsigned long long)volume_size_bytes(v->vol),
+                             (unsigned long long)size);
+        if (rc == 0)
+                rc = begin_change(req, v, "resize", &c, &err);
+        if (rc < 0)
+                control_refuse(req, rc, &err);
+        else
+                volume_resize(v->vol, size, c, resized);
+}
+
+static void wiped(void *ctx, int status)
+{
+        end_change(ctx, status, "wiped");
+}
+
+static void wipe(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        struct dvol *v = NULL;
+        struct change *c = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
+        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+
+        if (rc == 0)
+                rc = begin_change(req, v, "wipe", &c, &err);
+        if (rc < 0)
+                control_refuse(req, rc, &err);
+        else
+                volume_clear(v->vol, c, wiped);
+}
+
+/* ---- deleting ---- */
+
+static void deleted(void *ctx, int status, const struct err *err)
+{
+        struct control_request *req = ctx;
+
+        if (status < 0)
+                control_refuse(req, status, err);
+        else
+                control_reply(req, json_pack("{s:b}", "pending", 0));
+}
+
+static void may_delete(void *ctx, int status, const struct err *err)
+{
+        struct change *c = ctx;
+        struct control_request *req = c->req;
+        struct dvol *v = c->v;
+
+        free(c);
+        if (status == 0) {
+                dvol_delete(v, req, deleted);
+                return;
+        }
+        dvol_release(v);
+        if (status == -EINPROGRESS)
+                control_reply(req, json_pack("{s:b}", "pending", 1));
+        else
+                control_refuse(req, status, err);
+}
+
+static void delete (struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        struct dvol *v = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
+        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        struct change *c = rc == 0 ? calloc(1, sizeof(*c)) : NULL;
+
+        if (rc == 0 && !c)
+                rc = -ENOMEM;
+        if (rc == 0)
+                rc = dvol_hold(v, "delete", &err);
+        if (rc < 0) {
+                free(c);
+                control_refuse(req, rc, &err);
+                return;
+        }
+        c->req = req;
+        c->v = v;
+        migration_before_delete(v, c, may_delete);
+}
+
+int volume_register_methods(struct daemon *d)
+{
+        static const struct {
+                const char *name;
+                control_handler handler;
+        } methods[] = {
+            {"volume.create", create}, {"volume.list", list},          {"volume.info", info},
+            {"volume.resize", resize}, {"volume.delete", delete},      {"volume.wipe", wipe},
+            {"volume.map", map},       {"volume.clone", volume_clone},
+        };
+        int rc = 0;
+
+        for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(methods); i++)
+                rc = control_register(d->control, methods[i].name, methods[i].handler, d);
+        return rc;
+}
