@@ -1,0 +1,377 @@
+/* zonepool pool ..., see cli.h. */
+#include "base/cleanup.h"
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Devices are given as a person's shell has them; the daemon has another working directory. */
+static json_t *absolute_path(const char *path)
+{
+        if (path[0] == '/')
+                return json_string(path);
+        CLEANUP(free_ptr) char *cwd = getcwd(NULL, 0);
+        return cwd ? json_sprintf("%s/%s", cwd, path) : NULL;
+}
+
+static json_t *paths_of(const char *const *paths, int n)
+{
+        json_t *array = json_array();
+        for (int i = 0; i < n; i++)
+                json_array_append_new(array, absolute_path(paths[i]));
+        return array;
+}
+
+static json_t *strings_of(const char *const *items, int n)
+{
+        json_t *array = json_array();
+        for (int i = 0; i < n; i++)
+                json_array_append_new(array, json_string(items[i]));
+        return array;
+}
+
+/* ---- showing ---- */
+
+static void print_devices(const json_t *pool)
+{
+        static const char *const heads[] = {"device", ">capacity", ">written", ">zones", ">empty",
+                                            ">open",  ">full",     ">bad",     "error",  NULL};
+        struct cli_table *t = cli_table_new(heads);
+        size_t i;
+        json_t *dev;
+
+        json_array_foreach(json_object_get(pool, "devices"), i, dev)
+        {
+                static const char *const counts[] = {"zones", "empty_zones", "open_zones",
+                                                     "full_zones", "bad_zones"};
+                char number[ARRAY_SIZE(counts)][24];
+                for (size_t k = 0; k < ARRAY_SIZE(counts); k++)
+                        snprintf(number[k], sizeof(number[k]), "%llu",
+                                 (unsigned long long)cli_number_of(dev, counts[k]));
+                const char *const cells[] = {cli_text_of(dev, "path"),
+                                             cli_size_of(dev, "capacity_bytes"),
+                                             cli_size_of(dev, "written_bytes"),
+                                             number[0],
+                                             number[1],
+                                             number[2],
+                                             number[3],
+                                             number[4],
+                                             cli_text_of(dev, "error")};
+                cli_table_row(t, cells);
+        }
+        cli_table_print(t);
+}
+
+static void print_pool(const json_t *pool)
+{
+        const json_t *c = json_object_get(pool, "counters");
+        uint64_t user = cli_number_of(c, "user_write_bytes");
+        uint64_t device = cli_number_of(c, "device_write_bytes");
+        size_t i;
+        json_t *peer;
+
+        printf("name:       %s\n", cli_text_of(pool, "name"));
+        printf("uuid:       %s\n", cli_text_of(pool, "uuid"));
+        printf("state:      %s%s\n", cli_text_of(pool, "state"),
+               json_is_true(json_object_get(pool, "readonly")) ? ", read-only" : "");
+        if (json_is_string(json_object_get(pool, "error")))
+                printf("error:      %s\n", cli_text_of(pool, "error"));
+        printf("capacity:   %s\n", cli_size_of(pool, "capacity_bytes"));
+        printf("allocated:  %s\n", cli_size_of(pool, "allocated_bytes"));
+        printf("available:  %s\n", cli_size_of(pool, "available_bytes"));
+        printf("volumes:    %llu\n", (unsigned long long)cli_number_of(pool, "nvolumes"));
+        printf("written:    %s by guests, %s to devices", cli_size_text(user),
+               cli_size_text(device));
+        if (user)
+                printf(" (x %.2f)", (double)device / (double)user);
+        printf("\n            %s by cleaning, %s of tables\n", cli_size_of(c, "clean_write_bytes"),
+               cli_size_of(c, "table_write_bytes"));
+        if (cli_number_of(pool, "held_requests"))
+                printf("held:       %llu writes wait for space\n",
+                       (unsigned long long)cli_number_of(pool, "held_requests"));
+        json_array_foreach(json_object_get(pool, "peers"), i, peer)
+            printf("peer:       %s\n", json_string_value(peer));
+        printf("\n");
+        print_devices(pool);
+}
+
+static int show_pool(const struct cli *cli, const char *method, json_t *params)
+{
+        json_t *result = NULL;
+        int rc = cli_call(cli, method, params, false, &result);
+
+        if (rc != CLI_OK)
+                return rc;
+        if (cli->json)
+                return cli_print_json(result);
+        if (json_object_get(result, "state"))
+                print_pool(result);
+        else
+                printf("pool %s (%s) made, not imported\n", cli_text_of(result, "name"),
+                       cli_text_of(result, "uuid"));
+        json_decref(result);
+        return CLI_OK;
+}
+
+static int nothing_or_json(const struct cli *cli, const char *method, json_t *params)
+{
+        json_t *result = NULL;
+        int rc = cli_call(cli, method, params, false, &result);
+
+        if (rc != CLI_OK)
+                return rc;
+        if (cli->json)
+                return cli_print_json(result);
+        json_decref(result);
+        return CLI_OK;
+}
+
+/* ---- create ---- */
+
+enum {
+        CREATE_DEVICE,
+        CREATE_OVERWRITE,
+        CREATE_PEER,
+        CREATE_NO_CHECKSUMS,
+        CREATE_UUID,
+        CREATE_NO_IMPORT
+};
+
+static int device_member(json_t *device, char *item)
+{
+        static const struct {
+                const char *key, *member;
+                bool size;
+        } keys[] = {
+            {"size", "size_bytes", true},
+            {"zone", "zone_bytes", true},
+            {"capacity", "zone_capacity_bytes", true},
+            {"max-open", "max_open", false},
+            {"max-active", "max_active", false},
+        };
+        char *value = strchr(item, '=');
+        uint64_t n;
+
+        if (value)
+                *value++ = '\0';
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+                if (strcmp(keys[i].key, item) != 0)
+                        continue;
+                if (!value)
+                        return cli_misuse("--device: %s needs a value", item);
+                int rc = cli_size(item, value, &n);
+                if (rc == CLI_OK && !keys[i].size && n > INT32_MAX)
+                        rc = cli_misuse("--device: %s is too large", item);
+                if (rc == CLI_OK)
+                        json_object_set_new(device, keys[i].member, json_integer((json_int_t)n));
+                return rc;
+        }
+        return cli_misuse(
+            "--device: unknown '%s'; known: size, zone, capacity, max-open, max-active", item);
+}
+
+/* "PATH[,size=..,zone=..,capacity=..,max-open=..,max-active=..]" */
+static int parse_device(const char *text, json_t *devices)
+{
+        CLEANUP(free_ptr) char *copy = strdup(text);
+        char *save = NULL, *item = copy ? strtok_r(copy, ",", &save) : NULL;
+        int rc = CLI_OK;
+
+        if (!item)
+                return cli_misuse("--device needs a path");
+        json_t *device = json_pack("{s:o}", "path", absolute_path(item));
+        while (rc == CLI_OK && (item = strtok_r(NULL, ",", &save)))
+                rc = device_member(device, item);
+        json_array_append_new(devices, device);
+        return rc;
+}
+
+static int create(const struct cli *cli, const struct cli_args *args)
+{
+        json_t *devices = json_array();
+
+        if (!args->nvalues[CREATE_DEVICE]) {
+                json_decref(devices);
+                return cli_misuse("pool create: at least one --device is needed");
+        }
+        for (int i = 0; i < args->nvalues[CREATE_DEVICE]; i++) {
+                int rc = parse_device(args->values[CREATE_DEVICE][i], devices);
+                if (rc != CLI_OK) {
+                        json_decref(devices);
+                        return rc;
+                }
+        }
+        json_t *params =
+            json_pack("{s:s, s:o, s:b, s:b, s:o, s:{s:b}}", "name", args->words[0], "devices",
+                      devices, "overwrite", args->nvalues[CREATE_OVERWRITE], "import",
+                      !args->nvalues[CREATE_NO_IMPORT], "peers",
+                      strings_of(args->values[CREATE_PEER], args->nvalues[CREATE_PEER]), "options",
+                      "checksums", !args->nvalues[CREATE_NO_CHECKSUMS]);
+        if (args->nvalues[CREATE_UUID])
+                json_object_set_new(params, "uuid", json_string(args->values[CREATE_UUID][0]));
+        return show_pool(cli, "pool.create", params);
+}
+
+/* ---- the others ---- */
+
+enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS };
+
+static int import(const struct cli *cli, const struct cli_args *args)
+{
+        return show_pool(
+            cli, "pool.import",
+            json_pack("{s:s, s:o, s:o, s:{s:b}}", "name", args->words[0], "devices",
+                      paths_of(args->words + 1, args->nwords - 1), "peers",
+                      strings_of(args->values[IMPORT_PEER], args->nvalues[IMPORT_PEER]), "options",
+                      "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS]));
+}
+
+static int export(const struct cli *cli, const struct cli_args *args)
+{
+        return nothing_or_json(cli, "pool.export", json_pack("{s:s}", "pool", args->words[0]));
+}
+
+static int destroy(const struct cli *cli, const struct cli_args *args)
+{
+        return nothing_or_json(cli, "pool.destroy",
+                               json_pack("{s:s, s:o}", "name", args->words[0], "devices",
+                                         paths_of(args->words + 1, args->nwords - 1)));
+}
+
+static int status(const struct cli *cli, const struct cli_args *args)
+{
+        return show_pool(cli, "pool.status", json_pack("{s:s}", "pool", args->words[0]));
+}
+
+static int list(const struct cli *cli, const struct cli_args *args)
+{
+        static const char *const heads[] = {"name",       "state",      ">volumes", ">capacity",
+                                            ">allocated", ">available", NULL};
+        json_t *result = NULL, *pool;
+        size_t i;
+        int rc = cli_call(cli, "pool.list", NULL, false, &result);
+
+        if (rc != CLI_OK)
+                return rc;
+        if (cli->json)
+                return cli_print_json(result);
+        struct cli_table *t = cli_table_new(heads);
+        json_array_foreach(json_object_get(result, "pools"), i, pool)
+        {
+                char volumes[24];
+                snprintf(volumes, sizeof(volumes), "%llu",
+                         (unsigned long long)cli_number_of(pool, "nvolumes"));
+                const char *const cells[] = {cli_text_of(pool, "name"),
+                                             cli_text_of(pool, "state"),
+                                             volumes,
+                                             cli_size_of(pool, "capacity_bytes"),
+                                             cli_size_of(pool, "allocated_bytes"),
+                                             cli_size_of(pool, "available_bytes")};
+                cli_table_row(t, cells);
+        }
+        cli_table_print(t);
+        json_decref(result);
+        return CLI_OK;
+}
+
+static int scan(const struct cli *cli, const struct cli_args *args)
+{
+        static const char *const heads[] = {"name", "uuid", "devices", "state", NULL};
+        json_t *result = NULL, *pool;
+        size_t i;
+        int rc = cli_call(cli, "pool.scan",
+                          json_pack("{s:o}", "devices", paths_of(args->words, args->nwords)), false,
+                          &result);
+
+        if (rc != CLI_OK)
+                return rc;
+        if (cli->json)
+                return cli_print_json(result);
+        struct cli_table *t = cli_table_new(heads);
+        json_array_foreach(json_object_get(result, "pools"), i, pool)
+        {
+                char devices[64];
+                snprintf(devices, sizeof(devices), "%zu of %llu",
+                         json_array_size(json_object_get(pool, "devices")),
+                         (unsigned long long)cli_number_of(pool, "ndevices"));
+                bool complete = json_is_true(json_object_get(pool, "complete"));
+                bool imported = json_is_true(json_object_get(pool, "imported"));
+                const char *const cells[] = {cli_text_of(pool, "name"), cli_text_of(pool, "uuid"),
+                                             devices,
+                                             imported   ? "imported"
+                                             : complete ? "complete"
+                                                        : "devices missing"};
+                cli_table_row(t, cells);
+        }
+        cli_table_print(t);
+        json_decref(result);
+        return CLI_OK;
+}
+
+const struct cli_command pool_commands[] = {
+    {"pool",
+     "create",
+     "NAME",
+     1,
+     1,
+     "Make a pool of devices and import it.",
+     {{"device", "PATH[,size=SIZE,zone=SIZE,capacity=SIZE,max-open=N,max-active=N]",
+       "a member; a file that is missing is made with size", true},
+      {"overwrite", NULL, "devices that hold data lose it", false},
+      {"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
+      {"no-checksums", NULL, "do not verify data when it is read", false},
+      {"uuid", "UUID", "of the pool; default: random", false},
+      {"no-import", NULL, "only make it", false}},
+     create,
+     "zone, capacity, max-open and max-active shape the zones that a file or conventional device\n"
+     "is treated as having; by default they fit its size."},
+    {"pool",
+     "import",
+     "NAME DEVICE...",
+     2,
+     CLI_ARGS_MAX,
+     "Open a pool from its devices, now and at every start of the daemon.",
+     {{"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
+      {"no-checksums", NULL, "do not verify data when it is read", false}},
+     import,
+     NULL},
+    {"pool",
+     "export",
+     "NAME",
+     1,
+     1,
+     "Close a pool; it is not opened at the next start. Refused while a volume is in use.",
+     {{0}},
+     export,
+     NULL},
+    {"pool",
+     "destroy",
+     "NAME DEVICE...",
+     2,
+     CLI_ARGS_MAX,
+     "Wipe a pool that is not imported off its devices. All its data is lost.",
+     {{0}},
+     destroy,
+     NULL},
+    {"pool", "list", "", 0, 0, "List the pools.", {{0}}, list, NULL},
+    {"pool",
+     "status",
+     "NAME",
+     1,
+     1,
+     "Show a pool, its devices and what was written.",
+     {{0}},
+     status,
+     NULL},
+    {"pool",
+     "scan",
+     "DEVICE...",
+     1,
+     CLI_ARGS_MAX,
+     "Say which pools devices belong to.",
+     {{0}},
+     scan,
+     NULL},
+};
+const int npool_commands = ARRAY_SIZE(pool_commands);
