@@ -209,22 +209,3 @@ bool json_scan_string(struct json_span value, char *buf, size_t size)
         buf[n] = '\0';
         return true;
 }
-
-bool json_put_string(const char *text, char *buf, size_t size)
-{
-        size_t n = 0;
-
-        for (; *text; text++) {
-                char c = printable((unsigned char)*text);
-
-                if (n + 3 > size)
-                        return false;
-                if (c == '"' || c == '\\')
-                        buf[n++] = '\\';
-                buf[n++] = c;
-        }
-        if (n >= size)
-                return false;
-        buf[n] = '\0';
-        return true;
-}

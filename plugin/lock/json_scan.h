@@ -26,8 +26,4 @@ struct json_span json_scan_member(struct json_span object, const char *key);
  * become '?'), cut to size - 1 bytes. False when the value is not a string. */
 bool json_scan_string(struct json_span value, char *buf, size_t size);
 
-/* Writes text as a JSON string without the quotes; what is not printable ASCII becomes '?'.
- * False when it does not fit (buf is then undefined). */
-bool json_put_string(const char *text, char *buf, size_t size);
-
 #endif
