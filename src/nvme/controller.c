@@ -174,6 +174,38 @@ void nvc_submit(struct nvm_controller *c, struct volume_io *outer)
         c->ops->submit(c->backing, &io->inner);
 }
 
+static void peek_done(struct volume_io *inner, int status)
+{
+        struct nvc_io *io = container_of(inner, struct nvc_io, inner);
+        struct volume_io *outer = io->outer;
+
+        io->c->mmc_inflight--;
+        list_add_head(&io->c->s->free_ios, &io->node);
+        outer->done(outer, status);
+}
+
+void nvc_peek(struct nvm_controller *c, struct volume_io *outer)
+{
+        struct nvc_io *io = io_get(c, outer);
+
+        assert(outer->op == VOLUME_READ);
+        if (!io) {
+                outer->done(outer, -ENOMEM);
+                return;
+        }
+        c->mmc_inflight++;
+        io->inner.done = peek_done;
+        io->inner.priv = NULL;
+        c->ops->submit(c->backing, &io->inner);
+}
+
+void nvc_map(struct nvm_controller *c, uint64_t first_block, struct volume_extent *out,
+             uint32_t max, void *ctx,
+             void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block))
+{
+        c->ops->map(c->backing, first_block, out, max, ctx, done);
+}
+
 void nvc_cancel_held(struct nvm_controller *c)
 {
         c->ops->cancel_held(c->backing);

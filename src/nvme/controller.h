@@ -74,6 +74,16 @@ enum nvm_controller_state nvc_state(const struct nvm_controller *c);
  * front end without a ring (FUSE), which reports it as EIO. */
 void nvc_submit(struct nvm_controller *c, struct volume_io *io);
 
+/* A read past gate and state, for who only looks: a file opened for reading. Not a command of this
+ * controller: a suspension does not wait for it. Whether the volume is this host's to show is the
+ * caller's to know. */
+void nvc_peek(struct nvm_controller *c, struct volume_io *io);
+
+/* As volume_map, past gate and state. out stays valid until done. */
+void nvc_map(struct nvm_controller *c, uint64_t first_block, struct volume_extent *out,
+             uint32_t max, void *ctx,
+             void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
+
 /* Requests that wait for space complete with -ECANCELED: for draining a ring that must stop. */
 void nvc_cancel_held(struct nvm_controller *c);
 
