@@ -13,9 +13,14 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRY "virStorageBackendFsRegister"
@@ -29,19 +34,23 @@ typedef int register_fn(void);
 
 __attribute__((visibility("default"))) int virStorageBackendFsRegister(void);
 
-/* Into libvirtd's log, or to stderr when libvirt is not there (tests). */
+/* Into libvirtd's log, or to stderr when libvirt is not there. why NULL: what dlerror says. */
 static void log_failure(const char *what, const char *why)
 {
+        char text[512];
+
+        /* a copy: the calls below end the life of dlerror's text */
+        snprintf(text, sizeof(text), "%s", why ? why : dlerror());
         void (*report)(int, int, const char *, const char *, size_t, const char *, ...) =
             (__typeof__(report))dlsym(RTLD_DEFAULT, "virReportErrorHelper");
         void (*reset)(void) = (__typeof__(reset))dlsym(RTLD_DEFAULT, "virResetLastError");
 
         if (!report) {
-                fprintf(stderr, "zonepool: %s: %s\n", what, why);
+                fprintf(stderr, "zonepool: %s: %s\n", what, text);
                 return;
         }
         report(FROM_STORAGE, ERR_INTERNAL_ERROR, __FILE__, __func__, __LINE__,
-               "zonepool pools are not available: %s: %s", what, why);
+               "zonepool pools are not available: %s: %s", what, text);
         if (reset)
                 reset();
 }
@@ -54,7 +63,7 @@ static int register_stock(void)
         void *module = dlopen(STOCK_MODULE, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
         register_fn *entry = module ? (register_fn *)dlsym(module, ENTRY) : NULL;
         if (!entry) {
-                log_failure(STOCK_MODULE, dlerror());
+                log_failure(STOCK_MODULE, NULL);
                 return -1;
         }
         return entry();
@@ -85,6 +94,31 @@ static int find_own(char path[static 4096])
         return rc;
 }
 
+/* A file that was cut short (a full disk during an upgrade) kills the process that maps it. True
+ * when all that would be mapped is there; what else may be wrong, dlopen finds. */
+static bool is_whole(const char *path)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        struct stat st;
+        ElfW(Ehdr) head;
+        bool whole =
+            fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &head, sizeof(head), 0) == sizeof(head) &&
+            memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 && head.e_phentsize == sizeof(ElfW(Phdr));
+
+        for (unsigned i = 0; whole && i < head.e_phnum; i++) {
+                ElfW(Phdr) part;
+                off_t at = (off_t)(head.e_phoff + i * sizeof(part));
+
+                whole = at >= 0 && pread(fd, &part, sizeof(part), at) == sizeof(part) &&
+                        (part.p_type != PT_LOAD ||
+                         (part.p_offset <= (uint64_t)st.st_size &&
+                          part.p_filesz <= (uint64_t)st.st_size - part.p_offset));
+        }
+        if (fd >= 0)
+                close(fd);
+        return whole;
+}
+
 static void register_own(void)
 {
         char path[4096];
@@ -94,10 +128,14 @@ static void register_own(void)
                 log_failure("zonepool-backend.so", strerror(-rc));
                 return;
         }
+        if (!is_whole(path)) {
+                log_failure(path, "it is missing, cut short, or no module");
+                return;
+        }
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
         register_fn *entry = module ? (register_fn *)dlsym(module, OWN_ENTRY) : NULL;
         if (!entry)
-                log_failure(path, dlerror());
+                log_failure(path, NULL);
         else if (entry() < 0)
                 log_failure(path, "it refused to register");
 }
