@@ -616,8 +616,8 @@ void t_offer(struct t_peer *p, unsigned ring, uint16_t head)
         struct t_queue *q = &p->q[ring];
         put_le16(p->mem + q->avail + 4 + 2 * (q->avail_idx % q->num), head);
         q->avail_idx++;
-        atomic_thread_fence(memory_order_release);
-        put_le16(p->mem + q->avail + 2, q->avail_idx);
+        __atomic_store_n((uint16_t *)(void *)(p->mem + q->avail + 2), htole16(q->avail_idx),
+                         __ATOMIC_SEQ_CST);
 }
 
 void t_kick(struct t_peer *p, unsigned ring)
@@ -629,7 +629,8 @@ void t_kick(struct t_peer *p, unsigned ring)
 
 uint16_t t_used_idx(struct t_peer *p, unsigned ring)
 {
-        return get_le16(p->mem + p->q[ring].used + 2);
+        return le16toh(
+            __atomic_load_n((uint16_t *)(void *)(p->mem + p->q[ring].used + 2), __ATOMIC_SEQ_CST));
 }
 
 bool t_used(struct t_peer *p, unsigned ring, uint32_t *ret_id, uint32_t *ret_len)
@@ -637,7 +638,6 @@ bool t_used(struct t_peer *p, unsigned ring, uint32_t *ret_id, uint32_t *ret_len
         struct t_queue *q = &p->q[ring];
         if (t_used_idx(p, ring) == q->used_seen)
                 return false;
-        atomic_thread_fence(memory_order_acquire);
         const uint8_t *elem = p->mem + q->used + 4 + 8 * (q->used_seen++ % q->num);
         *ret_id = get_le32(elem);
         *ret_len = get_le32(elem + 4);

@@ -28,11 +28,10 @@ enum {
         DESC_COUNTER = 8,
 };
 
-/* Keeps the stores before it before those after it. */
+/* Keeps the stores before it before those after it, for whoever looks when this process is dead. */
 static inline void order_stores(void)
 {
-        __atomic_thread_fence(__ATOMIC_RELEASE);
-        __asm__ volatile("" ::: "memory");
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static uint64_t ring_bytes(uint16_t ring_size)

@@ -4,13 +4,14 @@
  * head is in flight once. What the guest wrote is read once. Completions gather during a turn of
  * the loop and are published together, with one signal to the guest.
  *
- * Order, with what it pairs with on the guest's vCPUs:
- *   load-acquire of avail->idx   the driver's store-release: heads and descriptors below it are
- * seen store-release of used->idx   the driver's load-acquire: data, status and elements are seen
- *   full fence after avail_event, before avail->idx is read again: the driver's fence between its
- *                                store of avail->idx and its load of avail_event
- *   full fence after used->idx, before used_event is read: the driver's fence between its store of
- *                                used_event and its load of used->idx
+ * Order, with what it pairs with on the guest's vCPUs. All loads and stores of the rings' 16-bit
+ * fields are sequentially consistent, which gives both halves: load of avail->idx (acquire)  the
+ * driver's store-release: heads and descriptors below it are seen store of used->idx (release)  the
+ * driver's load-acquire: data, status and elements are seen store of avail_event or flags, then
+ * load of avail->idx: the driver's full fence between its store of avail->idx and its load of
+ * avail_event; a kick is not missed store of used->idx, then load of used_event or flags: the
+ * driver's full fence between its store of used_event and its load of used->idx; a signal is not
+ * missed
  *
  * The dirty log: pages of data and status are marked before used->idx tells of them; those of the
  * used ring after they were written.
@@ -20,6 +21,7 @@
 #include "frontend/vhost_user/internal.h"
 
 #include "base/le.h"
+#include "frontend/vhost_user/guard.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -38,16 +40,14 @@ enum {
 };
 
 /* Fields of 16 bits shared with vCPUs; alignment is checked by vub_ring_resolve. */
-static uint16_t load16(const uint8_t *p, int order)
+static uint16_t load16(const uint8_t *p)
 {
-        const uint16_t *v = (const uint16_t *)(const void *)p;
-        return le16toh(order == __ATOMIC_ACQUIRE ? __atomic_load_n(v, __ATOMIC_ACQUIRE)
-                                                 : __atomic_load_n(v, __ATOMIC_RELAXED));
+        return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_SEQ_CST));
 }
 
-static void store16_release(uint8_t *p, uint16_t v)
+static void store16(uint8_t *p, uint16_t v)
 {
-        __atomic_store_n((uint16_t *)(void *)p, htole16(v), __ATOMIC_RELEASE);
+        __atomic_store_n((uint16_t *)(void *)p, htole16(v), __ATOMIC_SEQ_CST);
 }
 
 static bool event_idx(const struct vub_ring *r)
@@ -67,6 +67,8 @@ static void on_kick(struct loop_fd *w, uint32_t events)
                 return;
         }
         vub_ring_take(r);
+        if (r->conn->guard_seen != vub_guard_hits())
+                vub_conn_wake(r->conn);
 }
 
 void vub_ring_init(struct vub_ring *r, struct vub_conn *c, uint16_t index)
@@ -154,7 +156,7 @@ int vub_ring_try_start(struct vub_ring *r, struct err *err)
         if (allocate(r) < 0)
                 return err_set(err, ENOMEM, "no memory for %u requests", r->num);
 
-        r->used_idx = load16(r->used + USED_IDX, __ATOMIC_ACQUIRE);
+        r->used_idx = load16(r->used + USED_IDX);
         int n = vub_inflight_resume(&c->inflight, r->index, r->num, r->used_idx, &r->track,
                                     r->resubmit);
         if (n < 0)
@@ -281,17 +283,16 @@ static bool want_kicks(struct vub_ring *r, bool want)
                 if (!want)
                         return false; /* an avail_event that lies behind is never met */
                 at = USED_RING + USED_ELEM * (uint64_t)r->num;
-                store16_release(r->used + at, r->last_avail);
+                store16(r->used + at, r->last_avail);
         } else {
                 at = USED_FLAGS;
-                store16_release(r->used + at, want ? 0 : USED_F_NO_NOTIFY);
+                store16(r->used + at, want ? 0 : USED_F_NO_NOTIFY);
         }
         if (r->addr.flags & VUB_VRING_LOG)
                 vub_log_mark(&r->conn->log, r->addr.log_gpa + at, 2);
         if (!want)
                 return false;
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        return load16(r->avail + AVAIL_IDX, __ATOMIC_RELAXED) != r->last_avail;
+        return load16(r->avail + AVAIL_IDX) != r->last_avail;
 }
 
 static void take_new(struct vub_ring *r)
@@ -300,7 +301,7 @@ static void take_new(struct vub_ring *r)
 
         want_kicks(r, false);
         for (;;) {
-                uint16_t avail = load16(r->avail + AVAIL_IDX, __ATOMIC_ACQUIRE);
+                uint16_t avail = load16(r->avail + AVAIL_IDX);
                 uint16_t n = (uint16_t)(avail - r->last_avail);
                 if (n > r->num) {
                         struct err err = ERR_INIT;
@@ -320,7 +321,7 @@ static void take_new(struct vub_ring *r)
                         return;
                 }
                 size_t slot = AVAIL_RING + 2 * (size_t)(r->last_avail & (r->num - 1));
-                if (!take_one(r, load16(r->avail + slot, __ATOMIC_RELAXED), false))
+                if (!take_one(r, load16(r->avail + slot), false))
                         return;
         }
 }
@@ -394,17 +395,15 @@ static void signal_guest(struct vub_ring *r, uint16_t old)
         uint64_t one = 1;
         bool wanted;
 
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
         if (event_idx(r)) {
-                uint16_t event =
-                    load16(r->avail + AVAIL_RING + 2 * (size_t)r->num, __ATOMIC_RELAXED);
+                uint16_t event = load16(r->avail + AVAIL_RING + 2 * (size_t)r->num);
                 uint16_t since = r->signalled_valid ? r->signalled_used : old;
                 wanted = !r->signalled_valid ||
                          (uint16_t)(r->used_idx - event - 1) < (uint16_t)(r->used_idx - since);
                 r->signalled_used = r->used_idx;
                 r->signalled_valid = true;
         } else {
-                wanted = !(load16(r->avail + AVAIL_FLAGS, __ATOMIC_RELAXED) & AVAIL_F_NO_INTERRUPT);
+                wanted = !(load16(r->avail + AVAIL_FLAGS) & AVAIL_F_NO_INTERRUPT);
         }
         if (wanted && r->call_fd >= 0)
                 (void)!write(r->call_fd, &one,
@@ -434,7 +433,7 @@ void vub_ring_publish(struct vub_ring *r)
         if (!c->dead) {
                 list_for_each (req, &r->done, node)
                         fill_used(r, req);
-                store16_release(r->used + USED_IDX, r->used_idx);
+                store16(r->used + USED_IDX, r->used_idx);
                 log_used(r, old);
         }
         list_for_each_safe (req, tmp, &r->done, node) {

@@ -1,0 +1,224 @@
+/* The dirty log: which bits, and when. */
+#include "t_vub.h"
+
+#include "base/le.h"
+
+#include <pthread.h>
+
+static struct t_rig rig;
+static struct t_peer peer;
+
+static void up(void)
+{
+        t_rig_up(&rig);
+        t_peer_connect(&peer, &rig);
+        t_handshake(&peer, T_FEATURES);
+        t_start_queue(&peer, 0, 16, 0);
+}
+
+static void down(void)
+{
+        t_peer_free(&peer);
+        t_rig_down(&rig);
+}
+
+static bool bit(uint64_t gpa)
+{
+        return peer.log[(gpa >> 12) / 8] >> ((gpa >> 12) % 8) & 1;
+}
+
+static unsigned bits(void)
+{
+        unsigned n = 0;
+        for (unsigned i = 0; i < 4096; i++)
+                n += (unsigned)__builtin_popcount(peer.log[i]);
+        return n;
+}
+
+/* Exactly the pages of data and status, and of the used ring only when its flag asks. */
+static void test_bits_are_exact(void)
+{
+        static const struct {
+                uint32_t type, len;
+                uint64_t data;
+                unsigned data_pages;
+        } cases[] = {
+            {T_IN, 4096, T_DATA, 1},          {T_IN, 4096, T_DATA + 512, 2},
+            {T_IN, 512, T_DATA + 3584, 1},    {T_IN, 65536, T_DATA, 16},
+            {T_IN, 4096, T_SEAM - 2048, 2}, /* two regions */
+            {T_OUT, 4096, T_DATA, 0},         {T_FLUSH, 0, T_DATA, 0},
+            {T_GET_ID, 20, T_DATA + 4090, 2},
+        };
+        for (unsigned used_ring = 0; used_ring < 2; used_ring++) {
+                up();
+                t_log_on(&peer);
+                t_send_addr(&peer, 0, used_ring); /* while the ring runs */
+                t_settle(&rig);
+                for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                        memset(peer.log, 0, 4096);
+                        CU_ASSERT_EQUAL(
+                            t_do(&peer, 0, cases[i].type, 0, cases[i].data, cases[i].len), T_OK);
+                        CU_ASSERT_TRUE(bit(t_status_gpa(0)));
+                        CU_ASSERT_EQUAL(bit(peer.q[0].used), used_ring);
+                        for (unsigned n = 0; n < cases[i].data_pages; n++)
+                                CU_ASSERT_TRUE(bit(cases[i].data + n * 4096));
+                        CU_ASSERT_EQUAL(bits(), cases[i].data_pages + 1 + used_ring);
+                }
+                down();
+        }
+}
+
+static void test_nothing_is_marked_while_logging_is_off(void)
+{
+        uint8_t features[8];
+
+        up();
+        CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 4096), T_OK);
+        CU_ASSERT_EQUAL(bits(), 0);
+        t_log_on(&peer);
+        CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 4096), T_OK);
+        CU_ASSERT_EQUAL(bits(), 2);
+        memset(peer.log, 0, 4096);
+        put_le64(features, T_FEATURES);
+        CU_ASSERT_EQUAL(t_ask_ack(&peer, VUB_SET_FEATURES, features, 8, NULL, 0), 0);
+        CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 4096), T_OK);
+        CU_ASSERT_EQUAL(bits(), 0);
+        down();
+}
+
+static void test_log_events_tell_turns_only(void)
+{
+        uint8_t features[8];
+
+        up();
+        t_log_on(&peer);
+        t_log_on(&peer); /* resized by a peer that got more memory */
+        put_le64(features, T_FEATURES);
+        t_ask_ack(&peer, VUB_SET_FEATURES, features, 8, NULL, 0);
+        t_ask_ack(&peer, VUB_SET_FEATURES, features, 8, NULL, 0);
+        CU_ASSERT_EQUAL(t_count(&rig, FRONT_LOG_ON), 1);
+        CU_ASSERT_EQUAL(t_count(&rig, FRONT_LOG_OFF), 1);
+        t_log_on(&peer);
+        CU_ASSERT_EQUAL(t_count(&rig, FRONT_LOG_ON), 2);
+        t_peer_hang_up(&peer); /* not the end of logging, but of the peer */
+        T_UNTIL(&rig, t_saw(&rig, FRONT_DISCONNECTED));
+        CU_ASSERT_EQUAL(t_count(&rig, FRONT_LOG_OFF), 1);
+        down();
+}
+
+/* A failed read has scribbled on the guest's memory all the same. */
+static void test_failed_reads_are_marked(void)
+{
+        up();
+        t_log_on(&peer);
+        rig.disk.fail = -5;
+        CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 8192), T_IOERR);
+        CU_ASSERT(bit(T_DATA) && bit(T_DATA + 4096) && bit(t_status_gpa(0)));
+        down();
+}
+
+/* A read begun before logging and done after it is marked: the peer copies the page after this. */
+static void test_requests_begun_before_are_marked(void)
+{
+        up();
+        rig.disk.mode = T_DISK_SLOW;
+        t_offer(&peer, 0, t_request(&peer, 0, 0, T_IN, 0, T_DATA, 4096));
+        t_kick(&peer, 0);
+        t_settle(&rig);
+        t_log_on(&peer);
+        CU_ASSERT_EQUAL(bits(), 0);
+        t_disk_release(&rig.disk, false);
+        T_UNTIL(&rig, t_used_idx(&peer, 0) == 1);
+        CU_ASSERT(bit(T_DATA) && bit(t_status_gpa(0)));
+        down();
+}
+
+/* The guest looks at the log at the very moment the request becomes visible: a thread of its own
+ * watches used->idx and finds data and status marked already, every time. */
+
+static atomic_bool stop_watching;
+static atomic_uint seen, unmarked;
+
+static void *watch(void *arg)
+{
+        uint16_t *idx = (uint16_t *)(void *)(peer.mem + peer.q[0].used + 2);
+        uint16_t last = 0;
+
+        while (!atomic_load(&stop_watching)) {
+                uint16_t now = __atomic_load_n(idx, __ATOMIC_ACQUIRE);
+                if (now == last)
+                        continue;
+                last = now;
+                uint8_t *data = &peer.log[(T_DATA >> 12) / 8];
+                uint8_t *status = &peer.log[(t_status_gpa(0) >> 12) / 8];
+                if (!(__atomic_load_n(data, __ATOMIC_ACQUIRE) & 1 << (T_DATA >> 12) % 8) ||
+                    !(__atomic_load_n(status, __ATOMIC_ACQUIRE) & 1 << (t_status_gpa(0) >> 12) % 8))
+                        atomic_fetch_add(&unmarked, 1);
+                __atomic_fetch_and(data, 0, __ATOMIC_SEQ_CST);
+                __atomic_fetch_and(status, 0, __ATOMIC_SEQ_CST);
+                atomic_fetch_add(&seen, 1);
+        }
+        return NULL;
+}
+
+static void test_data_and_status_are_marked_before_the_index(void)
+{
+        pthread_t thread;
+
+        up();
+        t_log_on(&peer);
+        CU_ASSERT_EQUAL(pthread_create(&thread, NULL, watch, NULL), 0);
+        for (unsigned i = 0; i < 2000; i++) {
+                CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 4096), T_OK);
+                T_UNTIL(&rig, atomic_load(&seen) == i + 1);
+        }
+        atomic_store(&stop_watching, true);
+        pthread_join(thread, NULL);
+        CU_ASSERT_EQUAL(atomic_load(&unmarked), 0);
+        down();
+}
+
+static void test_a_log_too_short_is_reported_once(void)
+{
+        uint8_t payload[16], reply[8];
+
+        up();
+        t_log_on(&peer);
+        put_le64(payload, 8); /* 64 pages */
+        put_le64(payload + 8, 0);
+        t_send(&peer, VUB_SET_LOG_BASE, 0, payload, 16, &peer.log_fd, 1);
+        t_recv(&peer, VUB_SET_LOG_BASE, reply, 8, NULL);
+        for (unsigned i = 0; i < 3; i++)
+                CU_ASSERT_EQUAL(t_do(&peer, 0, T_IN, 0, T_DATA, 4096), T_OK);
+        CU_ASSERT_EQUAL(rig.ntrouble, 1);
+        CU_ASSERT_EQUAL(bits(), 0);
+        down();
+}
+
+static void test_bad_logs_are_refused(void)
+{
+        static const struct {
+                uint64_t size, offset;
+        } cases[] = {{0, 0}, {4097, 0}, {4096, 1}, {UINT64_MAX, 1}, {1, UINT64_MAX}};
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                uint8_t payload[16];
+                up();
+                put_le64(payload, cases[i].size);
+                put_le64(payload + 8, cases[i].offset);
+                t_send(&peer, VUB_SET_LOG_BASE, 0, payload, 16, &peer.log_fd, 1);
+                CU_ASSERT_TRUE(t_closed(&peer));
+                down();
+        }
+}
+
+static const struct t_case cases[] = {
+    T_CASE(test_bits_are_exact),
+    T_CASE(test_nothing_is_marked_while_logging_is_off),
+    T_CASE(test_log_events_tell_turns_only),
+    T_CASE(test_failed_reads_are_marked),
+    T_CASE(test_requests_begun_before_are_marked),
+    T_CASE(test_data_and_status_are_marked_before_the_index),
+    T_CASE(test_a_log_too_short_is_reported_once),
+    T_CASE(test_bad_logs_are_refused),
+};
+T_MAIN("vhost-user dirty log", cases)
