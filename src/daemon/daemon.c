@@ -17,6 +17,7 @@
 #include "daemon/dpool.h"
 #include "daemon/files.h"
 #include "daemon/migration.h"
+#include "daemon/mount.h"
 #include "daemon/notify.h"
 #include "nvme/subsystem.h"
 
@@ -176,8 +177,10 @@ int daemon_start(struct daemon *d, struct config *cfg, struct err *err)
 
 /* ---- stop ---- */
 
-static void stop_finished(struct daemon *d)
+static void stop_finished(void *ctx)
 {
+        struct daemon *d = ctx;
+
         log_info("daemon", "stopped");
         eventlog_emit("daemon-stopped", NULL);
         loop_timer_disarm(&d->stop_deadline);
@@ -192,7 +195,7 @@ static void stop_exported(void *ctx, int status, const struct err *err)
         if (status < 0)
                 log_warn("pool", "%s", err_text(err, status));
         if (--d->exporting == 0)
-                stop_finished(d);
+                mount_close(d, stop_finished);
 }
 
 static void export_all(struct daemon *d)
@@ -272,7 +275,7 @@ void daemon_fini(struct daemon *d)
 {
         control_server_free(d->control);
         migration_free(d);
-        mount_stop(d);
+        mount_drop(d); /* only after a start that failed is there one */
         nvm_subsystem_free(d->nvm);
         loop_timer_disarm(&d->stop_deadline);
         loop_timer_disarm(&d->stop_poll);

@@ -41,6 +41,7 @@ struct daemon {
         struct nvm_subsystem *nvm;
         struct migration *migration;
         struct fuse_front *fuse; /* NULL: no mount */
+        void (*mount_closed)(void *daemon);
         struct list pools; /* struct dpool */
         struct list jobs; /* struct job: long work that a stop cancels */
 
@@ -70,12 +71,6 @@ void daemon_stop(struct daemon *d);
 
 /* After loop_run. Accepts a daemon that daemon_start left half made. */
 void daemon_fini(struct daemon *d);
-
-/* mount.c: the FUSE mount RUNDIR/mnt, if settings want it. */
-int mount_start(struct daemon *d, struct err *err);
-/* Unmounts; harmless without a mount. After a hard stop too: nobody must be left with a dead mount.
- */
-void mount_stop(struct daemon *d);
 
 /* daemon_methods.c: registers daemon.* */
 int daemon_register_methods(struct daemon *d);

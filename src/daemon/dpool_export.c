@@ -5,6 +5,7 @@
 #include "daemon/dpool.h"
 #include "daemon/dvol.h"
 #include "daemon/migration.h"
+#include "frontend/fuse/fuse_front.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -33,7 +34,7 @@ int dpool_check_idle(const struct dpool *p, struct err *err)
                 return err_set(err, EBUSY, "pool %s: %u volumes are being made or deleted",
                                p->spec.name, p->changing);
         list_for_each (v, &p->volumes, node) {
-                int rc = dvol_check_idle(v, err);
+                int rc = dvol_check_unread(v, err);
                 if (rc < 0)
                         return rc;
         }
@@ -84,6 +85,8 @@ static void one_detached(struct export *ex)
         while ((v = list_first(&p->volumes, struct dvol, node)))
                 dvol_free(v);
         migration_pool_gone(p);
+        if (p->daemon->fuse && p->pool)
+                fuse_front_remove_pool(p->daemon->fuse, p->spec.name);
         if (p->pool)
                 pool_export(p->pool, ex, exported);
         else

@@ -11,6 +11,7 @@
 #include "daemon/dvol.h"
 #include "daemon/files.h"
 #include "daemon/migration.h"
+#include "frontend/fuse/fuse_front.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -58,7 +59,12 @@ static void end(struct import *im, int status)
 static void attach_all(struct dpool *p)
 {
         struct volume *vol = NULL;
+        struct fuse_front *fuse = p->daemon->fuse;
+        int rc = fuse ? fuse_front_add_pool(fuse, p->spec.name) : 0;
 
+        if (rc < 0)
+                log_error("pool", "%s: no directory under the mount: %s", p->spec.name,
+                          strerror(-rc));
         while ((vol = volume_next(p->pool, vol))) {
                 struct dvol *v = dvol_add(p, vol);
                 if (!v)

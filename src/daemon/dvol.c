@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/migration.h"
+#include "frontend/fuse/fuse_front.h"
 #include "frontend/vhost_user/server.h"
 
 #include <errno.h>
@@ -90,6 +91,16 @@ int dvol_check_idle(const struct dvol *v, struct err *err)
                     v->pool->spec.name, volume_name(v->vol), (int)vub.peer_pid);
         return err_set(err, EBUSY, "volume %s/%s is in use by %s", v->pool->spec.name,
                        volume_name(v->vol), user);
+}
+
+int dvol_check_unread(const struct dvol *v, struct err *err)
+{
+        int rc = dvol_check_idle(v, err);
+
+        if (rc == 0 && v->file && fuse_file_readers(v->file))
+                rc = err_set(err, EBUSY, "volume %s/%s is open for reading as a file",
+                             v->pool->spec.name, volume_name(v->vol));
+        return rc;
 }
 
 static void hold_may_submit_changed(struct nvm_front *front)

@@ -31,6 +31,7 @@ struct dvol {
         bool going; /* deletion or detaching has begun */
         struct err error; /* why it could not be attached */
         /* detaching */
+        unsigned closing; /* ways in that are still being closed */
         void *detach_ctx;
         void (*detached)(void *ctx); /* NULL: not detaching */
         struct loop_timer detach_step;
@@ -47,6 +48,8 @@ struct dvol *dvol_of(const struct volume *vol);
 
 /* "vhost-user", "fuse", "migration", "clone", ... or NULL. */
 const char *dvol_in_use(const struct dvol *v);
+/* -EBUSY with text also when somebody only reads it: before the volume goes away. */
+int dvol_check_unread(const struct dvol *v, struct err *err);
 /* -EBUSY, naming volume and user. */
 int dvol_check_idle(const struct dvol *v, struct err *err);
 /* Idle, and kept so until dvol_release: no front end can open it meanwhile. kind is for people and

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/dvol.h"
 #include "daemon/migration.h"
+#include "frontend/fuse/fuse_front.h"
 #include "frontend/vhost_user/server.h"
 #include "nvme/namespace.h"
 #include "nvme/subsystem.h"
@@ -29,14 +30,23 @@ static const char *const event_names[] = {
     [FRONT_LOG_OFF] = "log-off",     [FRONT_DISCONNECTED] = "disconnected",
 };
 
-static void front_event(void *ctx, enum front_event event, pid_t pid)
+static void front_event(struct dvol *v, const char *front, enum front_event event, pid_t pid)
 {
-        struct dvol *v = ctx;
-
-        eventlog_emit(event_names[event], "\"pool\":\"%s\",\"volume\":\"%s\",\"pid\":%d",
-                      v->pool->spec.name, volume_name(v->vol), (int)pid);
+        eventlog_emit(event_names[event],
+                      "\"pool\":\"%s\",\"volume\":\"%s\",\"front\":\"%s\",\"pid\":%d",
+                      v->pool->spec.name, volume_name(v->vol), front, (int)pid);
         if (v->owner.event)
                 v->owner.event(v->owner.ctx, event, pid);
+}
+
+static void vub_event(void *ctx, enum front_event event, pid_t pid)
+{
+        front_event(ctx, "vhost-user", event, pid);
+}
+
+static void fuse_event(void *ctx, enum front_event event, pid_t pid)
+{
+        front_event(ctx, "fuse", event, pid);
 }
 
 static void front_trouble(void *ctx, const struct err *err)
@@ -62,7 +72,7 @@ static void serial_of(const struct volume *vol, char id[VUB_ID_MAX + 1])
 static int open_socket(struct dvol *v, struct err *err)
 {
         struct daemon *d = v->pool->daemon;
-        const struct front_observer observer = {front_event, front_trouble, v};
+        const struct front_observer observer = {vub_event, front_trouble, v};
         struct vub_options options = VUB_OPTIONS_DEFAULT;
         char path[PATH_MAX];
         int rc =
@@ -75,6 +85,39 @@ static int open_socket(struct dvol *v, struct err *err)
         options.gid = d->disk_gid;
         serial_of(v->vol, options.id);
         return vub_server_new(d->loop, path, v->nvc, &options, &observer, &v->vub, err);
+}
+
+static bool file_may_read(void *ctx)
+{
+        struct migration_info info;
+
+        migration_volume_info(ctx, &info);
+        return !info.hidden;
+}
+
+static uint64_t file_allocated(void *ctx)
+{
+        const struct dvol *v = ctx;
+        struct volume_info info;
+
+        volume_get_info(v->vol, &info);
+        return info.allocated_bytes;
+}
+
+static int open_file(struct dvol *v, struct err *err)
+{
+        const struct fuse_file_ops ops = {.observer = {fuse_event, front_trouble, v},
+                                          .may_read = file_may_read,
+                                          .allocated_bytes = file_allocated,
+                                          .ctx = v};
+        struct fuse_front *fuse = v->pool->daemon->fuse;
+        int rc = fuse ? fuse_front_add_file(fuse, v->pool->spec.name, volume_name(v->vol), v->nvc,
+                                            &ops, &v->file)
+                      : 0;
+
+        return rc < 0 ? err_set_sys(err, -rc, "%s/%s cannot be shown as a file", v->pool->spec.name,
+                                    volume_name(v->vol))
+                      : 0;
 }
 
 static void drop_controller(struct dvol *v)
@@ -95,8 +138,13 @@ int dvol_attach(struct dvol *v, struct err *err)
         rc = migration_attach(v, err);
         if (rc == 0)
                 rc = open_socket(v, err);
-        if (rc < 0)
+        if (rc == 0)
+                rc = open_file(v, err);
+        if (rc < 0) {
+                vub_server_free(v->vub); /* nobody can have connected yet */
+                v->vub = NULL;
                 drop_controller(v);
+        }
         return rc;
 }
 
@@ -144,27 +192,46 @@ static void detach_step(struct loop_timer *t)
         take_controller(container_of(t, struct dvol, detach_step));
 }
 
+static void one_closed(struct dvol *v)
+{
+        struct loop *loop = v->pool->daemon->loop;
+
+        if (--v->closing == 0)
+                loop_timer_arm(loop, &v->detach_step, loop_now_ns(loop));
+}
+
 static void socket_closed(void *ctx)
 {
         struct dvol *v = ctx;
-        struct loop *loop = v->pool->daemon->loop;
 
         vub_server_free(v->vub);
         v->vub = NULL;
-        loop_timer_arm(loop, &v->detach_step, loop_now_ns(loop));
+        one_closed(v);
+}
+
+static void file_removed(void *ctx)
+{
+        struct dvol *v = ctx;
+
+        v->file = NULL;
+        one_closed(v);
 }
 
 void dvol_detach(struct dvol *v, void *ctx, void (*done)(void *ctx))
 {
-        struct loop *loop = v->pool->daemon->loop;
-
         v->going = true;
         v->detach_ctx = ctx;
         v->detached = done;
         v->detach_step.fire = detach_step;
+        v->closing = 1;
         dvol_release(v);
-        if (v->vub)
+        if (v->vub) {
+                v->closing++;
                 vub_server_close(v->vub, v, socket_closed);
-        else
-                loop_timer_arm(loop, &v->detach_step, loop_now_ns(loop));
+        }
+        if (v->file) {
+                v->closing++;
+                fuse_file_remove(v->file, v, file_removed);
+        }
+        one_closed(v);
 }

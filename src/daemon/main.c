@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/dpool.h"
+#include "daemon/mount.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -200,7 +201,7 @@ int main(int argc, char **argv)
                 log_error("daemon", "%s", err_text(&err, rc));
         if (d.loop && !d.clean && !list_empty(&d.pools)) {
                 /* Requests are in flight into this process's memory: leave it as a kill would. */
-                mount_stop(&d);
+                mount_drop(&d);
                 _exit(1);
         }
         if (d.loop)

@@ -336,6 +336,8 @@ static void delete (struct control_request *req, void *ctx)
         if (rc == 0 && !c)
                 rc = -ENOMEM;
         if (rc == 0)
+                rc = dvol_check_unread(v, &err);
+        if (rc == 0)
                 rc = dvol_hold(v, "delete", &err);
         if (rc < 0) {
                 free(c);
