@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+"""The command line tool against a live daemon: the life of pools and volumes, refusals that change
+nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+from zpd import MIB, Daemon, Refused, refused, run_tests, wait_for  # noqa: E402
+
+
+def make_pool(d, name="tank", devices=2, size="256M", *more):
+    words = []
+    for i in range(devices):
+        words += ["--device", f"{d.dir}/{name}{i}.img,size={size},zone=4M"]
+    return d.json("pool", "create", name, *words, *more)
+
+
+def has_mount(d):
+    return os.path.ismount(d.run / "mnt")
+
+
+def write_file(path, data, offset=0):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        assert os.pwrite(fd, data, offset) == len(data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_file(path, length, offset=0):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        out = b""
+        while len(out) < length:
+            got = os.pread(fd, length - len(out), offset + len(out))
+            assert got
+            out += got
+        return out
+    finally:
+        os.close(fd)
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def test_life_of_a_pool(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        assert d.json("pool", "list") == {"pools": []}
+        pool = make_pool(d)
+        assert pool["state"] == "active" and pool["nvolumes"] == 0
+        assert len(pool["devices"]) == 2 and pool["capacity_bytes"] > 300 * MIB
+        assert json.load(open(d.state / "pools/tank.json"))["uuid"] == pool["uuid"]
+
+        d.cli("volume", "create", "tank/a", "64M")
+        text = d.cli("pool", "status", "tank")
+        assert "volumes:    1" in text and "tank1.img" in text
+        assert "64.0 MiB" in d.cli("volume", "list")
+        found = d.json("pool", "scan", d.dir / "tank0.img", d.dir / "tank1.img", "/dev/null")
+        assert [p["name"] for p in found["pools"]] == ["tank"] and found["pools"][0]["imported"]
+
+        d.cli("pool", "export", "tank")
+        assert d.json("pool", "list") == {"pools": []}
+        assert not (d.state / "pools/tank.json").exists() and not (d.run / "tank").exists()
+        found = d.json("pool", "scan", d.dir / "tank1.img")["pools"][0]
+        assert found["name"] == "tank" and not found["complete"] and not found["imported"]
+
+        again = d.json("pool", "import", "tank", d.dir / "tank1.img", d.dir / "tank0.img")
+        assert again["uuid"] == pool["uuid"] and again["nvolumes"] == 1
+        # Asked twice it is done once.
+        assert d.json("pool", "import", "tank", d.dir / "tank0.img", d.dir / "tank1.img") == \
+            d.json("pool", "status", "tank")
+        d.cli("pool", "export", "tank")
+        d.cli("pool", "destroy", "tank", d.dir / "tank0.img", d.dir / "tank1.img")
+        assert d.json("pool", "scan", d.dir / "tank0.img", d.dir / "tank1.img") == {"pools": []}
+        make_pool(d)  # plain files again: nothing needs to be overwritten
+        assert d.stop() == 0
+        names = [e["event"] for e in d.events()]
+        for event in ("daemon-ready", "pool-created", "pool-imported", "volume-created",
+                      "pool-exported", "pool-destroyed", "daemon-stopped"):
+            assert event in names, event
+
+
+def test_refused_pool_creation_changes_nothing(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        good, bad = d.dir / "good.img", d.dir / "bad.img"
+        good.write_bytes(bytes(128 * MIB))
+        bad.write_bytes(bytes(100 * MIB) + b"precious" + bytes(MIB))
+        before = digest(good), digest(bad)
+        size = f"{d.dir}/new.img,size=128M"
+
+        refused("holds data", d.cli, "pool", "create", "p", "--device", size, "--device", good,
+                "--device", bad)
+        refused("at least 16", d.cli, "pool", "create", "p", "--device", good, "--device",
+                f"{d.dir}/new.img,size=128M,zone=64M")
+        refused("give the size", d.cli, "pool", "create", "p", "--device", good, "--device",
+                d.dir / "new.img")
+        refused("named twice", d.cli, "pool", "create", "p", "--device", good, "--device", good)
+        refused("capacity", d.cli, "pool", "create", "p", "--device", f"{good},zone=1M,capacity=2M")
+        for name in ("a/b", ".a", "-a", "", "x" * 64, "a b", "mnt", "domains", "zonepoold.sock"):
+            no = d.call("pool.create", name=name, devices=[{"path": str(good)}])
+            assert no["error"]["code"] == "EINVAL" and "name" in no["error"]["message"], no
+        for params, says in (({"name": "p", "devices": []}, "at least one"),
+                             ({"name": "p", "devices": ["x"]}, "an object"),
+                             ({"name": "p", "devices": [{"path": "x"}]}, "absolute"),
+                             ({"name": "p", "devices": [{"path": str(good), "sise": 1}]}, "'sise'"),
+                             ({"name": "p"}, "'devices' is missing"),
+                             ({"name": "p", "devices": [{"path": str(good)}], "peers": ["nope"]},
+                              "HOST:PORT"),
+                             ({"name": "p", "devices": [{"path": str(good)}],
+                               "options": {"colour": 1}}, "'colour'")):
+            no = d.call("pool.create", **params)
+            assert no["error"]["code"] == "EINVAL" and says in no["error"]["message"], no
+        assert (digest(good), digest(bad)) == before and not (d.dir / "new.img").exists()
+        assert d.json("pool", "list") == {"pools": []} and not os.listdir(d.state / "pools")
+
+        make_pool(d, "tank")
+        refused("imported already", make_pool, d, "tank")
+        refused("in use by pool tank", d.cli, "pool", "create", "other", "--overwrite", "--device",
+                d.dir / "tank0.img")
+        d.cli("pool", "export", "tank")
+        refused("holds a zonepool device", d.cli, "pool", "create", "other", "--device",
+                d.dir / "tank0.img")
+        d.cli("pool", "import", "tank", d.dir / "tank0.img", d.dir / "tank1.img")
+        d.cli("pool", "create", "p", "--overwrite", "--device", bad)
+
+
+def test_refused_imports_and_destructions(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d, "a")
+        make_pool(d, "b")
+        a, b = ([d.dir / f"{n}{i}.img" for i in range(2)] for n in "ab")
+        refused("is imported", d.cli, "pool", "destroy", "a", *a)
+        refused("in use by pool a", d.cli, "pool", "import", "c", *a)
+        refused("no pool 'c'", d.cli, "pool", "export", "c")
+        refused("no pool 'c'", d.cli, "pool", "status", "c")
+        d.cli("pool", "export", "a")
+        d.cli("pool", "export", "b")
+        refused("belongs to pool 'a', not 'c'", d.cli, "pool", "import", "c", *a)
+        refused("belongs to pool 'b', not 'a'", d.cli, "pool", "import", "a", a[0], b[1])
+        refused("missing", d.cli, "pool", "import", "a", a[0])
+        refused("none.img", d.cli, "pool", "import", "a", a[0], d.dir / "none.img")
+        refused("belongs to pool 'a', not 'b'", d.cli, "pool", "destroy", "b", b[0], a[0])
+        d.cli("pool", "import", "a", *a)
+        d.cli("pool", "import", "b", *b)
+        assert sorted(os.listdir(d.state / "pools")) == ["a.json", "b.json"]
+
+
+def test_life_of_a_volume(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d)
+        v = d.json("volume", "create", "tank/a", "64M")
+        assert v["size_bytes"] == 64 * MIB and v["allocated_bytes"] == 0 and v["in_use"] is None
+        assert v["owner"]["state"] == "ACTIVE" and not v["hidden"]
+        assert os.path.exists(v["socket"]) and v["path"].endswith("/mnt/tank/a")
+        assert d.json("volume", "info", "tank/a") == v
+        assert [x["name"] for x in d.json("volume", "list", "tank")["volumes"]] == ["a"]
+
+        refused("has a volume 'a' already", d.cli, "volume", "create", "tank/a", "1M")
+        refused("no pool 'none'", d.cli, "volume", "create", "none/a", "1M")
+        refused("no volume 'b'", d.cli, "volume", "info", "tank/b")
+        refused("cannot shrink", d.cli, "volume", "resize", "tank/a", "32M")
+        refused("multiple of 512", d.cli, "volume", "create", "tank/b", "1000")
+        refused("multiple of 512", d.cli, "volume", "create", "tank/b", "0")
+        refused("64 TiB", d.cli, "volume", "create", "tank/b", "65T")
+        refused("choose a shorter name", d.cli, "volume", "create", "tank/" + "b" * 100, "1M")
+        for name in ("..", ".x", "a b", "x" * 128, ""):
+            no = d.call("volume.create", pool="tank", name=name, size_bytes=MIB)
+            assert no["error"]["code"] == "EINVAL", no
+        assert d.json("volume", "info", "tank/a") == v
+        assert os.listdir(d.run / "tank") == ["a.sock"]
+
+        assert d.json("volume", "resize", "tank/a", "100M")["size_bytes"] == 100 * MIB
+        assert d.json("volume", "map", "tank/a") == {"extents": []}
+        d.cli("volume", "delete", "tank/a")
+        assert d.json("volume", "list") == {"volumes": []}
+        assert os.listdir(d.run / "tank") == []
+        refused("no volume 'a'", d.cli, "volume", "delete", "tank/a")
+
+
+def test_data_through_the_mount_clone_map_and_wipe(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        data = os.urandom(3 * MIB)
+        write_file(path, data, 5 * MIB)
+        write_file(path, b"x", 63 * MIB)
+        v = d.json("volume", "info", "tank/a")
+        assert v["allocated_bytes"] == 3 * MIB + 4096, v
+        extents = d.json("volume", "map", "tank/a")["extents"]
+        assert extents == [{"offset_bytes": 5 * MIB, "length_bytes": 3 * MIB},
+                           {"offset_bytes": 63 * MIB, "length_bytes": 4096}], extents
+
+        c = d.json("volume", "clone", "tank/a", "b", "--size", "80M")
+        assert c["name"] == "b" and c["size_bytes"] == 80 * MIB and c["in_use"] is None
+        assert c["allocated_bytes"] == v["allocated_bytes"] and c["uuid"] != v["uuid"]
+        assert read_file(c["path"], 3 * MIB, 5 * MIB) == data
+        assert read_file(c["path"], 8, 63 * MIB) == b"x" + bytes(7)
+        refused("has a volume 'b' already", d.cli, "volume", "clone", "tank/a", "b")
+        refused("must have at least", d.cli, "volume", "clone", "tank/a", "c", "--size", "1M")
+        refused("no volume 'z'", d.cli, "volume", "clone", "tank/z", "c")
+
+        # Written zeroes take no space in a copy.
+        write_file(path, bytes(MIB), 20 * MIB)
+        c = d.json("volume", "clone", "tank/a", "c")
+        assert c["allocated_bytes"] == v["allocated_bytes"], c
+
+        w = d.json("volume", "wipe", "tank/a")
+        assert w["allocated_bytes"] == 0 and w["size_bytes"] == 64 * MIB
+        assert read_file(path, MIB, 5 * MIB) == bytes(MIB)
+        assert read_file(d.run / "mnt/tank/b", 3 * MIB, 5 * MIB) == data
+        assert d.stop() == 0
+
+
+def test_volume_in_use_is_left_alone(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, b"data" * 1024, 0)
+        before = d.json("volume", "info", "tank/a")
+        assert before["in_use"] == "fuse"
+        for words in (("delete", "tank/a"), ("resize", "tank/a", "80M"), ("wipe", "tank/a"),
+                      ("clone", "tank/a", "b")):
+            refused("tank/a is in use by fuse", d.cli, "volume", *words)
+        refused("tank/a is in use by fuse", d.cli, "pool", "export", "tank")
+        assert d.json("volume", "info", "tank/a") == before
+        assert d.json("pool", "status", "tank")["nvolumes"] == 1
+        assert os.pread(fd, 8, 0) == b"datadata"
+        os.close(fd)
+        wait_for("release", lambda: d.json("volume", "info", "tank/a")["in_use"] is None)
+
+        fd = os.open(path, os.O_RDONLY)
+        refused("open for reading", d.cli, "volume", "delete", "tank/a")
+        refused("open for reading", d.cli, "pool", "export", "tank")
+        d.cli("volume", "resize", "tank/a", "80M")
+        os.close(fd)
+        wait_for("release", lambda: not d.call("pool.export", pool="tank").get("error"))
+
+
+def test_kill_and_restart_keep_volumes_and_data(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        mount = has_mount(d)
+        make_pool(d)
+        uuid = d.json("volume", "create", "tank/a", "64M")["uuid"]
+        host = d.json("daemon", "status")
+        data = os.urandom(2 * MIB)
+        for turn in range(4):
+            if mount:
+                write_file(d.run / "mnt/tank/a", data, turn * 4 * MIB)
+            d.cli("volume", "create", f"tank/v{turn}", "1M")
+            if turn % 2:
+                assert d.stop() == 0
+            else:
+                d.kill()
+            d.start()
+            names = sorted(v["name"] for v in d.json("volume", "list", "tank")["volumes"])
+            assert names == ["a"] + [f"v{i}" for i in range(turn + 1)]
+            v = d.json("volume", "info", "tank/a")
+            assert v["uuid"] == uuid and os.path.exists(v["socket"])
+            if mount:
+                for old in range(turn + 1):
+                    assert read_file(v["path"], len(data), old * 4 * MIB) == data
+        now = d.json("daemon", "status")
+        assert now["host_uuid"] == host["host_uuid"] and now["incarnation"] != host["incarnation"]
+
+
+def test_second_daemon_on_a_run_directory_is_refused(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        second = subprocess.run(d.arguments(), stderr=subprocess.PIPE, text=True, timeout=20,
+                                check=False)
+        assert second.returncode == 1
+        assert f"another zonepoold (pid {d.process.pid}) uses" in second.stderr, second.stderr
+        assert d.json("daemon", "status")["pid"] == d.process.pid
+        with Daemon(zonepoold, zonepool, name="e") as e:
+            e.start()
+            make_pool(d)
+            refused("process", e.cli, "pool", "import", "tank", d.dir / "tank0.img",
+                    d.dir / "tank1.img")
+
+
+def test_pool_that_cannot_be_imported_is_shown_and_keeps_no_other(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d, "good")
+        make_pool(d, "bad")
+        assert d.stop() == 0
+        os.rename(d.dir / "bad1.img", d.dir / "elsewhere")
+        (d.state / "pools/worse.json").write_text("{")
+        d.start()
+        pools = {p["name"]: p for p in d.json("pool", "list")["pools"]}
+        assert pools["good"]["state"] == "active"
+        assert pools["bad"]["state"] == "failed" and "bad1.img" in pools["bad"]["error"]
+        assert pools["worse"]["state"] == "failed" and "worse.json" in pools["worse"]["error"]
+        refused("could not be imported", d.cli, "volume", "create", "bad/a", "1M")
+        os.rename(d.dir / "elsewhere", d.dir / "bad1.img")
+        bad = d.json("pool", "import", "bad", d.dir / "bad0.img", d.dir / "bad1.img")
+        assert bad["state"] == "active"
+        d.cli("pool", "export", "worse")
+        assert sorted(os.listdir(d.state / "pools")) == ["bad.json", "good.json"]
+
+
+def test_settings_and_options_that_are_wrong_keep_the_daemon_from_starting(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool, config="log_level = \"info\"\nmax_pause_ms = 1\n") as d:
+        wrong = subprocess.run(d.arguments(), stderr=subprocess.PIPE, text=True, check=False)
+        assert wrong.returncode == 1 and "zonepoold.conf:2: max_pause_ms must be" in wrong.stderr
+        assert not d.run.exists()
+    for words, code in ((["--nonsense"], 2), (["extra"], 2), (["--config", "/nonexistent"], 1),
+                        (["--rundir", "relative"], 1), (["--version"], 0), (["--help"], 0),
+                        (["--help-config"], 0)):
+        done = subprocess.run([zonepoold, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=False)
+        assert done.returncode == code, (words, done)
+        assert bool(done.stderr) == (code != 0) and bool(done.stdout) == (code == 0)
+
+
+def test_commands_used_wrongly_and_help(zonepoold, zonepool):
+    def run(*words):
+        return subprocess.run([zonepool, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=False)
+
+    for words in ([], ["nonsense"], ["pool"], ["pool", "nonsense"], ["pool", "create"],
+                  ["pool", "list", "extra"], ["volume", "create", "tank/a"],
+                  ["volume", "create", "a", "1M"], ["volume", "create", "tank/a", "1Q"],
+                  ["volume", "create", "tank/a/b", "1M"], ["pool", "create", "p"], ["--socket"],
+                  ["pool", "create", "p", "--device", "/x,size=1G,colour=red"],
+                  ["pool", "create", "p", "--device", "/x,size"], ["pool", "list", "--colour"],
+                  ["pool", "list", "-x"], ["pool", "create", "p", "--overwrite=1"]):
+        assert run(*words).returncode == 2, words
+    down = run("--socket", "/nonexistent/sock", "pool", "list")
+    assert down.returncode == 1 and down.stderr.startswith("zonepool: zonepoold does not run")
+    top = run("--help").stdout
+    assert "Exit codes" in top and run("--version").stdout.startswith("zonepool ")
+    for group in ("pool", "volume", "migrate", "daemon"):
+        assert run(group, "--help").returncode == 0
+    for line in top.splitlines():
+        words = line.split()
+        if line.startswith("  ") and words and words[0] in ("pool", "volume", "migrate", "daemon"):
+            shown = run(words[0], words[1], "--help")
+            assert shown.returncode == 0 and shown.stdout.startswith(f"usage: zonepool {words[0]} ")
+
+
+def test_disk_xml_is_what_libvirt_takes(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d)
+        make_pool(d, "dozer")
+        d.cli("volume", "create", "tank/a", "1M")
+        text = d.cli("disk-xml", "a")
+        assert text == d.cli("disk-xml", "tank/a")
+        import xml.etree.ElementTree as tree
+        disk = tree.fromstring("<x>" + text + "</x>").find("disk")
+        assert disk.attrib == {"type": "vhostuser", "device": "disk"}
+        source = disk.find("source")
+        assert source.attrib == {"type": "unix", "path": str(d.run / "tank/a.sock")}
+        assert source.find("reconnect").attrib == {"enabled": "yes", "timeout": "1"}
+        assert {e.tag for e in disk} == {"driver", "source", "target"}
+        assert disk.find("driver").attrib == {"name": "qemu", "type": "raw"}
+        assert "access mode='shared'" in text
+        d.cli("volume", "create", "dozer/a", "1M")
+        refused("give POOL/VOLUME", d.cli, "disk-xml", "a")
+        refused("no pool has a volume 'b'", d.cli, "disk-xml", "b")
+
+
+if __name__ == "__main__":
+    run_tests(globals())
