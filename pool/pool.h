@@ -5,8 +5,8 @@
  * operations, and by pool_tick.
  *
  * Contract for data: after any crash each block of a volume holds its last flushed value or a later
- * written one, never a mixture of two, never another volume's data. A completed flush (or FUA write,
- * or control operation) is durable.
+ * written one, never a mixture of two, never another volume's data. A completed flush (or FUA
+ * write, or control operation) is durable.
  *
  * Threads: one; every call and completion on the thread that drives the pool. Callbacks are never
  * made from inside the call that started the operation, and may call back into the pool.
@@ -28,11 +28,11 @@ struct pool;
 struct volume;
 
 enum {
-        POOL_NAME_MAX = 63,    /* bytes without NUL */
+        POOL_NAME_MAX = 63, /* bytes without NUL */
         VOLUME_NAME_MAX = 127, /* bytes without NUL */
         POOL_MAX_DEVICES = 256,
         POOL_MAX_GROUP_WIDTH = 3,
-        VOLUME_SECTOR = 512,    /* granularity of offsets and lengths of I/O */
+        VOLUME_SECTOR = 512, /* granularity of offsets and lengths of I/O */
         VOLUME_OWNER_MAX = 2048, /* bytes of an ownership record */
 };
 
@@ -41,11 +41,12 @@ enum {
 /* ---- what the pool is given ---- */
 
 enum pool_event_kind {
-        POOL_EVENT_HELD,          /* writes wait for space */
-        POOL_EVENT_RELEASED,      /* none waits any more */
+        POOL_EVENT_HELD, /* writes wait for space */
+        POOL_EVENT_RELEASED, /* none waits any more */
         POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
-        POOL_EVENT_CORRUPTION,    /* a block's checksum is wrong, re-read included; volume set if known */
-        POOL_EVENT_READONLY,      /* metadata can no longer be written; status: why */
+        POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
+                                */
+        POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
 };
 
 struct pool_event {
@@ -59,13 +60,18 @@ struct pool_event {
 struct pool_host {
         uint64_t (*now_ns)(void *ctx); /* monotonic */
         void (*random)(void *ctx, void *buf, size_t len);
-        void (*event)(void *ctx, struct pool *pool, const struct pool_event *event); /* may be NULL */
+        void (*event)(void *ctx, struct pool *pool,
+                      const struct pool_event *event); /* may be NULL */
+        /* pool_tick is wanted at once: something waits to be called back. Must only make a note (a
+         * deferred call of the loop). May be NULL: the pool then helps itself with a zone report.
+         */
+        void (*wake)(void *ctx, struct pool *pool);
         void *ctx;
 };
 
 struct pool_options {
-        bool checksums;             /* verify data on read; default true */
-        uint32_t reserve_permille;  /* of capacity kept for cleaning; 0: default */
+        bool checksums; /* verify data on read; default true */
+        uint32_t reserve_permille; /* of capacity kept for cleaning; 0: default */
         uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
                                          0: default 50 */
 };
@@ -81,16 +87,16 @@ struct pool_label {
         char pool_name[POOL_NAME_MAX + 1];
         uint32_t format_version;
         uint32_t ndevices;
-        uint32_t index;      /* of this device in the pool */
+        uint32_t index; /* of this device in the pool */
         uint64_t generation; /* highest root found on it */
 };
 
 /* Format version of this code. Labels of a newer one are refused (-EPROTONOSUPPORT). */
 enum { POOL_FORMAT_VERSION = 1 };
 
-/* Reads the labels of one device. done: status 0 with *label valid during the call; -ENOENT no label
- * (label NULL); -EPROTONOSUPPORT newer format (label's name, uuid and version valid); -EBADMSG label
- * zones written, none verifies; -EIO. */
+/* Reads the labels of one device. done: status 0 with *label valid during the call; -ENOENT no
+ * label (label NULL); -EPROTONOSUPPORT newer format (label's name, uuid and version valid);
+ * -EBADMSG label zones written, none verifies; -EIO. */
 void pool_probe(struct zdev *dev, void *ctx,
                 void (*done)(void *ctx, int status, const struct pool_label *label));
 
@@ -103,9 +109,9 @@ void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
                  void (*done)(void *ctx, int status, const struct err *err));
 
 /* Opens a pool from all its devices, in any order. On success the pool owns the devices (closed by
- * pool_export); on failure the caller keeps them. Recovery runs here: repeatable, may crash anywhere.
- * Errors: -ENOENT no label; -EPROTONOSUPPORT newer format; -ENXIO devices missing (named in err);
- * -EBADMSG nothing verifies; -EEXIST devices of different pools; -EIO. */
+ * pool_export); on failure the caller keeps them. Recovery runs here: repeatable, may crash
+ * anywhere. Errors: -ENOENT no label; -EPROTONOSUPPORT newer format; -ENXIO devices missing (named
+ * in err); -EBADMSG nothing verifies; -EEXIST devices of different pools; -EIO. */
 void pool_import(struct zdev *const *devs, uint32_t ndevs, const struct pool_host *host,
                  const struct pool_options *options, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err, struct pool *pool));
@@ -139,11 +145,11 @@ struct pool_device_status {
 struct pool_status {
         char name[POOL_NAME_MAX + 1];
         struct uuid uuid;
-        uint64_t generation;       /* of the last root */
-        uint64_t sequence;         /* of the last record */
-        uint64_t capacity_bytes;   /* what volumes can hold: without labels, reserve and overhead */
-        uint64_t allocated_bytes;  /* live blocks of all volumes */
-        uint64_t available_bytes;  /* capacity - allocated - reserved, never below 0 */
+        uint64_t generation; /* of the last root */
+        uint64_t sequence; /* of the last record */
+        uint64_t capacity_bytes; /* what volumes can hold: without labels, reserve and overhead */
+        uint64_t allocated_bytes; /* live blocks of all volumes */
+        uint64_t available_bytes; /* capacity - allocated - reserved, never below 0 */
         uint64_t user_write_bytes, device_write_bytes, clean_write_bytes, table_write_bytes;
         uint64_t held_requests;
         uint32_t nvolumes;
@@ -159,11 +165,11 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
 /* ---- volumes ---- */
 
 struct volume_spec {
-        const char *name;    /* 1..VOLUME_NAME_MAX bytes of [A-Za-z0-9._+-], not "." or ".." */
-        struct uuid uuid;    /* not nil; unique in the pool */
+        const char *name; /* 1..VOLUME_NAME_MAX bytes of [A-Za-z0-9._+-], not "." or ".." */
+        struct uuid uuid; /* not nil; unique in the pool */
         uint64_t size_bytes; /* multiple of 512, 512..VOLUME_MAX_BYTES */
-        const void *owner;   /* first ownership record, opaque to the pool */
-        size_t owner_len;    /* <= VOLUME_OWNER_MAX */
+        const void *owner; /* first ownership record, opaque to the pool */
+        size_t owner_len; /* <= VOLUME_OWNER_MAX */
 };
 
 struct volume_info {
@@ -218,9 +224,9 @@ void *volume_context(const struct volume *vol);
 enum volume_op {
         VOLUME_READ,
         VOLUME_WRITE,
-        VOLUME_DISCARD,      /* whole blocks inside the range become holes; the edges stay */
+        VOLUME_DISCARD, /* whole blocks inside the range become holes; the edges stay */
         VOLUME_WRITE_ZEROES, /* the range reads as zeroes; whole blocks become holes */
-        VOLUME_FLUSH,        /* offset and length ignored */
+        VOLUME_FLUSH, /* offset and length ignored */
 };
 
 /* One request. Owned by the caller until submitted and again from within done; iov and its buffers
@@ -228,10 +234,11 @@ enum volume_op {
  * never trusts two reads of one byte to agree. */
 struct volume_io {
         enum volume_op op;
-        bool fua;            /* WRITE, WRITE_ZEROES, DISCARD: durable when done */
-        bool no_hold;        /* -ENOSPC at once in place of waiting for space */
+        bool fua; /* WRITE, WRITE_ZEROES, DISCARD: durable when done */
+        bool no_hold; /* -ENOSPC at once in place of waiting for space */
         uint64_t offset_bytes; /* multiple of 512 */
-        uint64_t length_bytes; /* multiple of 512, inside the volume; READ, WRITE: what iov adds to */
+        uint64_t
+            length_bytes; /* multiple of 512, inside the volume; READ, WRITE: what iov adds to */
         const struct iovec *iov;
         int niov;
         /* status: 0; -EINVAL outside the volume or misaligned; -EIO; -EILSEQ checksum; -ENOSPC;
@@ -252,10 +259,9 @@ struct volume_extent {
 };
 
 /* Lists mapped extents that intersect [first_block, end), ascending and merged, as far as max goes.
- * done: status; n extents in out; next_block to go on from, or UINT64_MAX at the end. out stays valid
- * until then. A block written before the call is listed; one written during it may be. */
+ * done: status; n extents in out; next_block to go on from, or UINT64_MAX at the end. out stays
+ * valid until then. A block written before the call is listed; one written during it may be. */
 void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *out, uint32_t max,
-                void *ctx,
-                void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
+                void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
 
 #endif

@@ -1,0 +1,23 @@
+/* What tests look at inside a pool: its table as it stands, and whether its books balance.
+ * Read only. Not for the data path: both calls walk everything. */
+#ifndef ZONEPOOL_POOL_INSPECT_H
+#define ZONEPOOL_POOL_INSPECT_H
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "pool/pool.h"
+
+#include <stdint.h>
+
+/* Calls entry for every mapped block of every volume, ascending by uuid, then block. Holes are not
+ * listed. generation is that of the group the block lies in. */
+void pool_inspect_table(struct pool *pool, void *ctx,
+                        void (*entry)(void *ctx, const struct uuid *vol, uint64_t block,
+                                      uint32_t group, uint32_t generation, uint64_t offset,
+                                      uint32_t crc));
+
+/* 0 when all holds, else -EBADMSG and the first fault in err: live counts equal what the tables
+ * reference, every physical block has one owner, counters and lists agree with the groups. */
+int pool_inspect_check(struct pool *pool, struct err *err);
+
+#endif
