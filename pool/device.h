@@ -21,11 +21,11 @@ struct zdev;
 
 enum zdev_op {
         ZDEV_REPORT, /* fill report[0..nblocks) with the zones from `zone` on */
-        ZDEV_READ,   /* may cross into what was never written: those bytes are undefined */
-        ZDEV_WRITE,  /* block must be the zone's write pointer; fails with -EIO otherwise */
-        ZDEV_RESET,  /* zone becomes empty; durable only after a later ZDEV_FLUSH */
+        ZDEV_READ, /* may cross into what was never written: those bytes are undefined */
+        ZDEV_WRITE, /* block must be the zone's write pointer; fails with -EIO otherwise */
+        ZDEV_RESET, /* zone becomes empty; durable only after a later ZDEV_FLUSH */
         ZDEV_FINISH, /* zone becomes full */
-        ZDEV_FLUSH,  /* all completed before its submission is durable when it completes */
+        ZDEV_FLUSH, /* all completed before its submission is durable when it completes */
 };
 
 enum zdev_zone_state {
@@ -41,16 +41,16 @@ enum zdev_zone_state {
 struct zdev_zone {
         enum zdev_zone_state state;
         uint64_t capacity_blocks; /* writable blocks, <= zone_blocks */
-        uint64_t wp_block;        /* blocks written, 0..capacity_blocks; conventional: 0 */
+        uint64_t wp_block; /* blocks written, 0..capacity_blocks; conventional: 0 */
 };
 
 struct zdev_geometry {
         uint32_t nr_zones;
-        uint64_t zone_blocks;   /* address distance of two zones */
-        uint32_t max_open;      /* 0: no limit */
-        uint32_t max_active;    /* 0: no limit */
+        uint64_t zone_blocks; /* address distance of two zones */
+        uint32_t max_open; /* 0: no limit */
+        uint32_t max_active; /* 0: no limit */
         uint32_t max_io_blocks; /* largest read or write; > 0 */
-        bool rotational;        /* capacity tier */
+        bool rotational; /* capacity tier */
 };
 
 /* One operation. Owned by the caller from before submit until done is called, and by the caller
@@ -58,16 +58,16 @@ struct zdev_geometry {
 struct zdev_io {
         enum zdev_op op;
         uint32_t zone;
-        uint64_t block;   /* offset in the zone */
+        uint64_t block; /* offset in the zone */
         uint32_t nblocks; /* READ, WRITE: length, > 0; REPORT: number of zones */
         const struct iovec *iov; /* READ, WRITE: adds up to nblocks * ZP_BLOCK */
         int niov;
         struct zdev_zone *report;
-        /* status: 0; -EIO; -ENODEV device gone; -EOVERFLOW active zone limit; -EROFS zone read-only.
-         * Never called from inside submit. */
+        /* status: 0; -EIO; -ENODEV device gone; -EOVERFLOW active zone limit; -EROFS zone
+         * read-only. Never called from inside submit. */
         void (*done)(struct zdev_io *io, int status);
         struct list node; /* the driver's while submitted */
-        uint64_t driver;  /* the driver's while submitted */
+        uint64_t driver; /* the driver's while submitted */
 };
 
 struct zdev_ops {

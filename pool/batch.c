@@ -1,0 +1,584 @@
+/* Batches: what streams gather, as one sequential write into the class's open group.
+ *
+ * One batch a stream is in flight; what arrives meanwhile is the next one's. An idle stream sends
+ * at once. The sequence is given out when a batch is issued; its records are applied when it has
+ * completed, by the function replay uses, from the very header that was written.
+ *
+ * Table pages need their addresses before anything is written (a parent names its children), so a
+ * checkpoint places them first (stream_place) into batches of one header block, written in order.
+ *
+ * P1: a batch is on the device, header and data, when its write completed; durable after a flush.
+ * A failed write retires its group: the batch's items go into another one under a new sequence; the
+ * durable mark stays below the failed one until a checkpoint covers it, so that recovery never
+ * trusts what it left behind without looking at the data.
+ */
+#include "pool/internal.h"
+
+#include "base/le.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RETRIES = 8, TABLE_BATCH_PAGES = 128, SUMMARY_PAYLOAD_MAX = 512 };
+
+struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index)
+{
+        struct item *it = pool_alloc(pool, sizeof(*it));
+
+        if (!it)
+                return NULL;
+        list_init(&it->node);
+        it->type = type;
+        it->count = 1;
+        it->tree = tree;
+        it->index = index;
+        return it;
+}
+
+void item_free(struct pool *pool, struct item *it)
+{
+        if (!it)
+                return;
+        pool_block_put(pool, it->data);
+        pool_release(it->payload);
+        pool_release(it);
+}
+
+void stream_add(struct pool *pool, enum cls cls, struct item *it)
+{
+        list_add_tail(&pool->streams[cls].items, &it->node);
+        pool->streams[cls].nitems++;
+}
+
+uint64_t pool_lowest_inflight(const struct pool *pool)
+{
+        if (list_empty(&pool->inflight))
+                return UINT64_MAX;
+        return list_entry(pool->inflight.next, struct batch, inflight)->seq;
+}
+
+static void batch_free(struct batch *b)
+{
+        free(b->hdr);
+        free(b->iov);
+        free(b->part);
+        free(b);
+}
+
+static struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g,
+                               enum batch_kind kind)
+{
+        struct batch *b = calloc(1, sizeof(*b));
+
+        if (!b)
+                return NULL;
+        b->pool = pool;
+        b->stream = s;
+        b->group = g;
+        b->kind = kind;
+        b->off = g->wp;
+        list_init(&b->node);
+        list_init(&b->inflight);
+        list_init(&b->items);
+        return b;
+}
+
+/* ---- records ---- */
+
+static bool joins(const struct item *prev, const struct item *it)
+{
+        return prev && prev->data && it->data && prev->type == it->type && prev->tree == it->tree &&
+               prev->level == it->level && prev->index + 1 == it->index;
+}
+
+/* Bytes of records the item adds behind prev. */
+static uint32_t record_cost(const struct item *prev, const struct item *it)
+{
+        uint32_t payload = record_payload_bytes(it->type, it->count);
+
+        return joins(prev, it) ? payload : RECORD_FIXED + payload;
+}
+
+static void encode_payload(const struct pool *pool, const struct item *it, uint8_t *p)
+{
+        if (!it->data) {
+                if (it->payload)
+                        memcpy(p, it->payload, it->count);
+                return;
+        }
+        put_le32(p, it->crc);
+        if (it->type != RECORD_MOVE)
+                return;
+        put_le32(p + 4, it->from_generation);
+        put_le64(p + 8, it->from);
+}
+
+static void encode_records(struct batch *b)
+{
+        uint8_t *p = b->hdr + HEADER_FIXED, *count_at = NULL;
+        const struct item *prev = NULL;
+        const struct item *it;
+
+        list_for_each (it, &b->items, node) {
+                if (joins(prev, it)) {
+                        put_le32(count_at, get_le32(count_at) + 1);
+                } else {
+                        memset(p, 0, RECORD_FIXED);
+                        put_u8(p, it->type);
+                        put_u8(p + 1, it->level);
+                        count_at = p + 4;
+                        put_le32(count_at, it->count);
+                        put_le64(p + 8, it->tree);
+                        put_le64(p + 16, it->index);
+                        p += RECORD_FIXED;
+                        b->nrecords++;
+                }
+                encode_payload(b->pool, it, p);
+                p += record_payload_bytes(it->type, it->count);
+                prev = it;
+        }
+        b->record_bytes = (uint32_t)(p - b->hdr - HEADER_FIXED);
+}
+
+static void gather_iov(struct batch *b)
+{
+        struct item *it;
+
+        b->iov[0] = (struct iovec){b->hdr, (size_t)b->nhdr * ZP_BLOCK};
+        b->niov = 1;
+        list_for_each (it, &b->items, node) {
+                struct iovec *last = &b->iov[b->niov - 1];
+                if (!it->data)
+                        continue;
+                if ((uint8_t *)last->iov_base + last->iov_len == it->data && b->niov > 1)
+                        last->iov_len += ZP_BLOCK;
+                else
+                        b->iov[b->niov++] = (struct iovec){it->data, ZP_BLOCK};
+        }
+}
+
+/* ---- completion ---- */
+
+static int apply_all(struct batch *b)
+{
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+
+        if (b->kind != BATCH_RECORDS)
+                return 0;
+        while (record_next(b->hdr + HEADER_FIXED, b->record_bytes, &pos, &data, &rec) > 0) {
+                int rc = record_apply(b->pool, &rec, b->seq, b->group->id, b->off + b->nhdr);
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+static void items_done(struct pool *pool, struct list *items, int status)
+{
+        while (!list_empty(items)) {
+                struct item *it = list_first(items, struct item, node);
+                list_del(&it->node);
+                if (it->done)
+                        it->done(it, status);
+                item_free(pool, it);
+        }
+}
+
+static void batch_failed(struct batch *b, int status)
+{
+        struct pool *pool = b->pool;
+        struct stream *s = b->stream;
+        struct list again, lost;
+
+        list_init(&again);
+        list_init(&lost);
+        pool_device_error(pool, group_dev(pool, b->group), status);
+        pool->mark_limit = MIN(pool->mark_limit, b->seq - 1);
+        pool->failed_seq = MAX(pool->failed_seq, b->seq);
+        if (s->open == b->group)
+                s->open = NULL;
+        b->group->nosummary = true;
+        group_retire(pool, b->group);
+        while (!list_empty(&b->items)) {
+                struct item *it = list_first(&b->items, struct item, node);
+                list_del(&it->node);
+                bool retry = s->cls != CLASS_TABLE && ++it->retries < MAX_RETRIES;
+                list_add_tail(retry ? &again : &lost, &it->node);
+                s->nitems += retry;
+        }
+        list_splice_tail(&again, &s->items);
+        list_splice_tail(&s->items, &again);
+        if (s->cls == CLASS_TABLE)
+                pool->table_failed = true;
+        batch_free(b);
+        items_done(pool, &lost, status);
+        ckpt_start(pool, NULL);
+}
+
+static void count_written(struct pool *pool, const struct batch *b)
+{
+        uint64_t blocks = b->nhdr + b->ndata;
+
+        group_dev(pool, b->group)->written_blocks += blocks;
+        pool->device_blocks += blocks;
+        pool->log_since += blocks;
+        if (b->stream->cls == CLASS_USER) {
+                pool->user_blocks += b->ndata;
+                pool->user_since += b->ndata;
+        } else if (b->stream->cls == CLASS_CLEAN) {
+                pool->clean_blocks += b->ndata;
+        } else {
+                pool->table_blocks += b->ndata;
+        }
+}
+
+static void batch_done(struct batch *b, int status)
+{
+        struct pool *pool = b->pool;
+        struct list items;
+
+        group_dev(pool, b->group)->written++;
+        list_del(&b->inflight);
+        b->stream->inflight = NULL;
+        if (status < 0) {
+                batch_failed(b, status);
+                return;
+        }
+        count_written(pool, b);
+        status = apply_all(b);
+        if (status < 0) /* no memory: RAM no longer says what the disk says */
+                pool_set_readonly(pool, status);
+        if (b->kind == BATCH_SUMMARY) {
+                b->group->summary = b->nhdr;
+                group_sealed(pool, b->group);
+        }
+        list_init(&items);
+        list_splice_tail(&items, &b->items);
+        batch_free(b);
+        items_done(pool, &items, status);
+}
+
+static void submit_part(struct batch *b);
+
+static void part_done(struct pio *p, int status)
+{
+        struct batch *b = container_of(p, struct batch, pio);
+
+        b->submitted += b->sending;
+        if (status == 0 && b->submitted < b->nhdr + b->ndata)
+                submit_part(b);
+        else
+                batch_done(b, status);
+}
+
+static void submit_part(struct batch *b)
+{
+        struct pdev *d = group_dev(b->pool, b->group);
+        uint32_t left = b->nhdr + b->ndata - b->submitted;
+
+        b->sending = MIN(left, d->dev->geo.max_io_blocks);
+        int n = iov_slice(b->iov, b->niov, (size_t)b->submitted * ZP_BLOCK,
+                          (size_t)b->sending * ZP_BLOCK, b->part);
+        b->pio.cb = part_done;
+        b->pio.io = (struct zdev_io){
+            .op = ZDEV_WRITE,
+            .zone = b->group->member[0].zone,
+            .block = b->off + b->submitted,
+            .nblocks = b->sending,
+            .iov = b->part,
+            .niov = n,
+        };
+        pio_submit(b->pool, d->dev, &b->pio);
+}
+
+/* ---- issue ---- */
+
+static void batch_issue(struct batch *b)
+{
+        struct pool *pool = b->pool;
+        struct group *g = b->group;
+        struct header h = {
+            .kind = (uint8_t)b->kind,
+            .cls = (uint8_t)b->stream->cls,
+            .group = g->id,
+            .generation = g->generation,
+            .seq = ++pool->seq,
+            .prev_seq = g->last_seq,
+            .prev_sum = g->last_sum,
+            .mark = pool->mark,
+            .offset = b->off,
+            .header_blocks = b->nhdr,
+            .data_blocks = b->ndata,
+            .pool = pool->uuid,
+        };
+
+        b->seq = h.seq;
+        if (b->kind == BATCH_RECORDS) {
+                encode_records(b);
+        } else {
+                memcpy(b->hdr + HEADER_FIXED, g->sum_buf, g->sum_bytes);
+                b->record_bytes = g->sum_bytes;
+                summary_trailer_encode(&h, b->hdr + (size_t)(b->nhdr - 1) * ZP_BLOCK, pool->secret);
+        }
+        h.record_bytes = b->record_bytes;
+        h.nrecords = b->nrecords;
+        header_seal(&h, b->hdr, pool->secret);
+        if (group_append_summary(g, &h, b->hdr + HEADER_FIXED) < 0)
+                g->nosummary = true;
+        g->last_seq = h.seq;
+        g->last_sum = h.sum;
+        g->tail = b->off + b->nhdr + b->ndata;
+        gather_iov(b);
+        b->stream->inflight = b;
+        list_add_tail(&pool->inflight, &b->inflight);
+        submit_part(b);
+}
+
+static int batch_alloc(struct batch *b)
+{
+        void *hdr = NULL;
+
+        if (posix_memalign(&hdr, ZP_BLOCK, (size_t)b->nhdr * ZP_BLOCK))
+                return -ENOMEM;
+        memset(hdr, 0, (size_t)b->nhdr * ZP_BLOCK);
+        b->hdr = hdr;
+        b->iov = calloc(b->ndata + 1, sizeof(*b->iov));
+        b->part = calloc(b->ndata + 1, sizeof(*b->part));
+        return b->iov && b->part ? 0 : -ENOMEM;
+}
+
+static void account(struct group *g, uint32_t record_bytes)
+{
+        g->sum_planned += SUMMARY_ITEM + record_bytes;
+}
+
+/* Closes the stream's open group: a summary, if there is room for one as there ought to be. */
+static void seal(struct pool *pool, struct stream *s)
+{
+        struct group *g = s->open;
+        uint32_t room = g->cap - g->wp, need = group_summary_blocks(g, 0);
+        bool fits = need && room >= need && room <= need + 64 && room < HEADER_MAX_BLOCKS;
+        struct batch *b = batch_new(pool, s, g, fits ? BATCH_SUMMARY : BATCH_FINISH);
+
+        s->open = NULL;
+        g->state = GROUP_SEALING;
+        if (!b) {
+                group_retire(pool, g);
+                return;
+        }
+        b->nhdr = fits ? room : 0;
+        if (fits)
+                g->wp = g->cap;
+        list_add_tail(&s->ready, &b->node);
+}
+
+/* How many items from the head fit into the group, and what they take. */
+static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, struct batch *b)
+{
+        struct pdev *d = group_dev(pool, g);
+        uint32_t limit = MIN((uint32_t)BATCH_BLOCKS, d->dev->geo.max_io_blocks);
+        uint32_t bytes = 0, n = 0;
+        const struct item *prev = NULL;
+        struct item *it;
+
+        list_for_each (it, &s->items, node) {
+                bool big = !it->data && it->count > SUMMARY_PAYLOAD_MAX && it->payload;
+                uint32_t more = bytes + record_cost(prev, it);
+                uint32_t ndata = b->ndata + (it->data != NULL);
+                uint32_t nhdr = (uint32_t)DIV_ROUND_UP(HEADER_FIXED + (uint64_t)more, ZP_BLOCK);
+                uint32_t sum = big ? 0 : group_summary_blocks(g, SUMMARY_ITEM + more);
+                if (n && nhdr + ndata > MAX(limit, 2u))
+                        break;
+                if (g->wp + nhdr + ndata + sum > g->cap)
+                        break;
+                if (big)
+                        g->nosummary = true;
+                bytes = more;
+                b->ndata = ndata;
+                b->nhdr = nhdr;
+                prev = it;
+                n++;
+        }
+        b->record_bytes = bytes;
+        return n;
+}
+
+/* Makes one batch of the items at the head. False: nothing can be done now. */
+static bool take(struct pool *pool, struct stream *s)
+{
+        if (!s->open)
+                s->open = group_open(pool, s->cls);
+        struct group *g = s->open;
+        if (!g)
+                return false;
+        struct batch *b = batch_new(pool, s, g, BATCH_RECORDS);
+        if (!b)
+                return false;
+        uint32_t n = measure(pool, s, g, b);
+        if (!n) {
+                batch_free(b);
+                if (g->wp) {
+                        seal(pool, s);
+                        return true;
+                }
+                return false; /* larger than a group: control operations check that before */
+        }
+        if (batch_alloc(b) < 0) {
+                batch_free(b);
+                return false;
+        }
+        for (; n; n--) {
+                struct item *it = list_first(&s->items, struct item, node);
+                list_del(&it->node);
+                s->nitems--;
+                list_add_tail(&b->items, &it->node);
+        }
+        account(g, b->record_bytes);
+        g->wp += b->nhdr + b->ndata;
+        list_add_tail(&s->ready, &b->node);
+        return true;
+}
+
+void stream_kick(struct pool *pool, enum cls cls)
+{
+        struct stream *s = &pool->streams[cls];
+
+        while (!s->inflight && !pool->frozen) {
+                struct batch *b = list_first(&s->ready, struct batch, node);
+                if (!b) {
+                        if (list_empty(&s->items) || !take(pool, s))
+                                return;
+                        continue;
+                }
+                list_del(&b->node);
+                if (b->kind == BATCH_FINISH) {
+                        group_retire(pool, b->group);
+                        batch_free(b);
+                        continue;
+                }
+                if (!b->hdr && batch_alloc(b) < 0) {
+                        list_add_head(&s->ready, &b->node);
+                        return;
+                }
+                batch_issue(b);
+        }
+}
+
+void stream_kick_all(struct pool *pool)
+{
+        for (int c = 0; c < NCLASSES; c++)
+                stream_kick(pool, (enum cls)c);
+}
+
+/* ---- placing table pages ---- */
+
+static struct batch *placing(struct stream *s)
+{
+        if (list_empty(&s->ready))
+                return NULL;
+        struct batch *b = list_entry(s->ready.prev, struct batch, node);
+        return b->kind == BATCH_RECORDS && !b->hdr ? b : NULL;
+}
+
+void stream_place_end(struct pool *pool)
+{
+        struct batch *b = placing(&pool->streams[CLASS_TABLE]);
+
+        if (!b || b->record_bytes)
+                return;
+        const struct item *prev = NULL;
+        struct item *it;
+        list_for_each (it, &b->items, node) {
+                b->record_bytes += record_cost(prev, it);
+                prev = it;
+        }
+        account(b->group, b->record_bytes);
+}
+
+int stream_place(struct pool *pool, struct item *it)
+{
+        struct stream *s = &pool->streams[CLASS_TABLE];
+        const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES;
+
+        for (;;) {
+                struct group *g = s->open;
+                struct batch *b = placing(s);
+                if (!g) {
+                        s->open = group_open(pool, CLASS_TABLE);
+                        if (!s->open)
+                                return -ENOSPC;
+                        continue;
+                }
+                if (b && (b->group != g || b->record_bytes))
+                        b = NULL;
+                uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES,
+                                     group_dev(pool, g)->dev->geo.max_io_blocks - 1);
+                if (b && b->ndata >= MAX(limit, 1u)) {
+                        stream_place_end(pool);
+                        b = NULL;
+                }
+                uint32_t pages = b ? b->ndata + 1 : 1;
+                uint32_t sum = group_summary_blocks(g, SUMMARY_ITEM + pages * each);
+                if (g->wp + (b ? 1 : 2) + sum > g->cap) {
+                        stream_place_end(pool);
+                        seal(pool, s);
+                        continue;
+                }
+                if (!b) {
+                        b = batch_new(pool, s, g, BATCH_RECORDS);
+                        if (!b)
+                                return -ENOMEM;
+                        b->nhdr = 1;
+                        g->wp++;
+                        list_add_tail(&s->ready, &b->node);
+                }
+                it->addr = addr_make(g->id, g->wp++);
+                b->ndata++;
+                list_add_tail(&b->items, &it->node);
+                return 0;
+        }
+}
+
+void stream_drop_ready(struct pool *pool, int status)
+{
+        struct stream *s = &pool->streams[CLASS_TABLE];
+        struct list items;
+
+        list_init(&items);
+        while (!list_empty(&s->ready)) {
+                struct batch *b = list_first(&s->ready, struct batch, node);
+                struct group *g = b->group;
+                list_del(&b->node);
+                list_splice_tail(&items, &b->items);
+                /* the group's tail is what was issued: nothing may be written behind a hole */
+                if (g->state == GROUP_OPEN || g->state == GROUP_SEALING) {
+                        g->nosummary = true;
+                        group_retire(pool, g);
+                }
+                batch_free(b);
+        }
+        s->open = NULL;
+        items_done(pool, &items, status);
+}
+
+static void batch_discard(struct batch *b)
+{
+        struct item *it, *tmp;
+
+        list_for_each_safe (it, tmp, &b->items, node)
+                item_free(b->pool, it);
+        batch_free(b);
+}
+
+/* The items themselves go with the pool's memory. */
+void stream_free_all(struct pool *pool)
+{
+        struct batch *b, *tmp;
+
+        list_for_each_safe (b, tmp, &pool->inflight, inflight)
+                batch_discard(b);
+        for (int c = 0; c < NCLASSES; c++)
+                list_for_each_safe (b, tmp, &pool->streams[c].ready, node)
+                        batch_discard(b);
+}

@@ -1,0 +1,234 @@
+/* Volumes in RAM and their inodes, see catalog.h. A volume exists from the moment its CREATE record
+ * is applied until its DELETE record is. */
+#include "pool/catalog.h"
+
+#include "base/le.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t magic_inode[4] = {'Z', 'P', 'I', 'N'};
+enum { INODE_VERSION = 1 };
+
+bool volume_name_valid(const char *name)
+{
+        size_t len = strnlen(name, VOLUME_NAME_MAX + 1);
+
+        if (!len || len > VOLUME_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
+                return false;
+        for (size_t i = 0; i < len; i++) {
+                char c = name[i];
+                if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '_' || c == '+' || c == '-'))
+                        return false;
+        }
+        return true;
+}
+
+uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
+{
+        memset(buf, 0, INODE_FIXED);
+        memcpy(buf, magic_inode, 4);
+        put_le16(buf + 4, INODE_VERSION);
+        put_le16(buf + 6, vol->owner_len);
+        put_le64(buf + 8, vol->tree.id);
+        put_le64(buf + 16, vol->tree.parent);
+        memcpy(buf + 24, vol->uuid.b, 16);
+        put_le64(buf + 40, vol->size_bytes);
+        put_le64(buf + 48, vol->tree.root_entry.addr);
+        put_le32(buf + 56, vol->tree.root_entry.crc);
+        put_u8(buf + 60, vol->tree.height);
+        put_le64(buf + 64, vol->created_seq);
+        put_le64(buf + 72, vol->user_blocks);
+        memcpy(buf + 128, vol->name, strlen(vol->name));
+        memcpy(buf + INODE_FIXED, vol->owner, vol->owner_len);
+        return INODE_FIXED + vol->owner_len;
+}
+
+int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
+{
+        if (len < INODE_FIXED || memcmp(buf, magic_inode, 4) || get_le16(buf + 4) != INODE_VERSION)
+                return -EBADMSG;
+        uint32_t owner_len = get_le16(buf + 6);
+        if (owner_len > VOLUME_OWNER_MAX || owner_len > len - INODE_FIXED)
+                return -EBADMSG;
+        vol->owner_len = (uint16_t)owner_len;
+        memcpy(vol->owner, buf + INODE_FIXED, owner_len);
+        vol->tree.id = get_le64(buf + 8);
+        vol->tree.parent = get_le64(buf + 16);
+        memcpy(vol->uuid.b, buf + 24, 16);
+        vol->size_bytes = get_le64(buf + 40);
+        vol->tree.root_entry.addr = get_le64(buf + 48);
+        vol->tree.root_entry.crc = get_le32(buf + 56);
+        vol->tree.height = get_u8(buf + 60);
+        vol->created_seq = get_le64(buf + 64);
+        vol->user_blocks = get_le64(buf + 72);
+        memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
+        if (!volume_name_valid(vol->name) || uuid_is_nil(&vol->uuid) || !vol->size_bytes ||
+            vol->size_bytes > VOLUME_MAX_BYTES || vol->size_bytes % VOLUME_SECTOR ||
+            vol->tree.id <= CATALOG_TREE || vol->tree.height > MAX_HEIGHT ||
+            !vol->tree.height != !vol->tree.root_entry.addr)
+                return -EBADMSG;
+        return 0;
+}
+
+struct tree *pool_tree(struct pool *pool, uint64_t id)
+{
+        struct tree *t;
+
+        list_for_each (t, &pool->trees[id % TREE_BUCKETS], node) {
+                if (t->id == id)
+                        return t;
+        }
+        return NULL;
+}
+
+struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_t slot)
+{
+        struct volume *vol = malloc(sizeof(*vol));
+
+        if (!vol)
+                return NULL;
+        *vol = *from;
+        vol->pool = pool;
+        vol->slot = slot;
+        vol->context = NULL;
+        vol->tree.vol = vol;
+        list_init(&vol->locks);
+        list_add_tail(&pool->volumes, &vol->node);
+        list_add_tail(&pool->trees[vol->tree.id % TREE_BUCKETS], &vol->tree.node);
+        pool->nvolumes++;
+        if (!bitmap_test(&pool->slots, slot))
+                bitmap_set_range(&pool->slots, slot, 1);
+        if (pool->next_tree <= vol->tree.id)
+                pool->next_tree = vol->tree.id + 1;
+        return vol;
+}
+
+void catalog_remove(struct pool *pool, struct volume *vol, bool count_live)
+{
+        tree_drop(pool, &vol->tree, count_live);
+        if (count_live)
+                tree_set(pool, &pool->catalog, vol->slot, (struct entry){0});
+        list_del(&vol->tree.node);
+        list_del(&vol->node);
+        pool->nvolumes--;
+        bitmap_clear_range(&pool->slots, vol->slot, 1);
+        free(vol);
+}
+
+struct volume *volume_by_name(struct pool *pool, const char *name)
+{
+        struct volume *vol;
+
+        list_for_each (vol, &pool->volumes, node) {
+                if (!strcmp(vol->name, name))
+                        return vol;
+        }
+        return NULL;
+}
+
+struct volume *volume_by_uuid(struct pool *pool, const struct uuid *uuid)
+{
+        struct volume *vol;
+
+        list_for_each (vol, &pool->volumes, node) {
+                if (uuid_equal(&vol->uuid, uuid))
+                        return vol;
+        }
+        return NULL;
+}
+
+struct volume *volume_next(struct pool *pool, struct volume *prev)
+{
+        struct list *next = prev ? prev->node.next : pool->volumes.next;
+
+        return next == &pool->volumes ? NULL : list_entry(next, struct volume, node);
+}
+
+struct pool *volume_pool(const struct volume *vol)
+{
+        return vol->pool;
+}
+
+const char *volume_name(const struct volume *vol)
+{
+        return vol->name;
+}
+
+const struct uuid *volume_uuid(const struct volume *vol)
+{
+        return &vol->uuid;
+}
+
+uint64_t volume_size_bytes(const struct volume *vol)
+{
+        return vol->size_bytes;
+}
+
+const void *volume_owner(const struct volume *vol, size_t *ret_len)
+{
+        *ret_len = vol->owner_len;
+        return vol->owner;
+}
+
+void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
+{
+        struct volume_info info = {
+            .uuid = vol->uuid,
+            .size_bytes = vol->size_bytes,
+            .allocated_bytes = vol->tree.live * ZP_BLOCK,
+            .user_write_bytes = vol->user_blocks * ZP_BLOCK,
+            .created_sequence = vol->created_seq,
+        };
+
+        memcpy(info.name, vol->name, sizeof(info.name));
+        *ret_info = info;
+}
+
+void volume_set_context(struct volume *vol, void *context)
+{
+        vol->context = context;
+}
+
+void *volume_context(const struct volume *vol)
+{
+        return vol->context;
+}
+
+/* ---- locks ---- */
+
+static bool lock_free(struct volume *vol, const struct lock *l)
+{
+        struct lock *before;
+
+        list_for_each (before, &vol->locks, node) {
+                if (before == l)
+                        break;
+                if (before->first < l->end && l->first < before->end)
+                        return false;
+        }
+        return true;
+}
+
+bool lock_take(struct volume *vol, struct lock *l)
+{
+        list_add_tail(&vol->locks, &l->node);
+        l->granted = lock_free(vol, l);
+        return l->granted;
+}
+
+void lock_release(struct volume *vol, struct lock *l)
+{
+        struct list *node = l->node.next;
+
+        list_del(&l->node);
+        while (node != &vol->locks) {
+                struct lock *w = list_entry(node, struct lock, node);
+                node = node->next;
+                if (w->granted || w->first >= l->end || l->first >= w->end || !lock_free(vol, w))
+                        continue;
+                w->granted = true;
+                w->grant(w); /* may queue, never releases from inside */
+        }
+}

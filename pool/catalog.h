@@ -1,0 +1,29 @@
+/* Inodes: what the pool keeps of a volume besides its blocks.
+ *
+ *   offset size  meaning
+ *        0    4  magic "ZPIN"
+ *        4    2  version, 1
+ *        6    2  length of the ownership record
+ *        8    8  tree
+ *       16    8  parent tree, 0: none
+ *       24   16  uuid
+ *       40    8  size, bytes
+ *       48    8  table root entry: address, 0: empty
+ *       56    4  table root entry: crc32c
+ *       60    1  table height, levels
+ *       61    3  zero
+ *       64    8  sequence of its creation
+ *       72    8  blocks written by users
+ *       80   48  zero
+ *      128  128  name, NUL-padded
+ *      256       ownership record
+ *
+ * In the catalog's tree an inode is one data block (zero behind the record) whose crc32c is in the
+ * entry; in a CREATE record it is as long as it needs to be and its table is empty.
+ */
+#ifndef ZONEPOOL_POOL_CATALOG_H
+#define ZONEPOOL_POOL_CATALOG_H
+
+#include "pool/internal.h"
+
+#endif

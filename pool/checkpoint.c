@@ -1,0 +1,515 @@
+/* Checkpoints: changed pages -> flush -> a root on every device -> flush -> only then is what it
+ * supersedes freed.
+ *
+ * Freeze: no batch is issued until those in flight have completed. The tables then hold exactly the
+ * records up to pool->seq. All changed pages are put into buffers, lowest first, their new
+ * addresses entered in their parents; what is sealed and holds nothing live now is what this
+ * checkpoint frees; the groups are noted as they stand. That takes no I/O, and batches go on at
+ * once.
+ *
+ * P4: pages and all data before them are durable: the first flush.
+ * P5: the root is durable: the second flush. Groups it calls free get their next generation in RAM.
+ *
+ * A failed checkpoint frees nothing; the pages it moved are marked changed again. After three in a
+ * row the pool becomes read-only.
+ */
+#include "pool/catalog.h"
+
+#include "base/crc32c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FAILURES = 3, MIN_LOG_BLOCKS = 4096, DEFAULT_PERMILLE = 50 };
+
+void ckpt_start(struct pool *pool, struct ckpt_wait *w)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        if (c->state == CKPT_IDLE) {
+                c->state = CKPT_FREEZING;
+                pool->frozen = true;
+        } else if (c->state != CKPT_FREEZING) {
+                c->again = true;
+                if (w)
+                        list_add_tail(&c->next, &w->node);
+                return;
+        }
+        if (w)
+                list_add_tail(&c->waits, &w->node);
+}
+
+static void cleanup(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++)
+                free(c->bufs[i]);
+        free(c->bufs);
+        c->bufs = NULL;
+        root_fini(&c->root);
+}
+
+void ckpt_free(struct pool *pool)
+{
+        cleanup(pool);
+}
+
+static void tell(struct list *waits, int status)
+{
+        while (!list_empty(waits)) {
+                struct ckpt_wait *w = list_first(waits, struct ckpt_wait, node);
+                list_del(&w->node);
+                w->done(w, status);
+        }
+}
+
+static void end(struct pool *pool, int status)
+{
+        struct ckpt *c = &pool->ckpt;
+        struct list waits;
+
+        pool->frozen = false;
+        cleanup(pool);
+        list_init(&waits);
+        list_splice_tail(&waits, &c->waits);
+        c->state = CKPT_IDLE;
+        c->failures = status < 0 ? c->failures + 1 : 0;
+        if (c->failures >= MAX_FAILURES) {
+                pool_set_readonly(pool, status);
+                list_splice_tail(&waits, &c->next);
+                c->again = false;
+        } else if (c->again || status < 0) {
+                c->again = false;
+                ckpt_start(pool, NULL);
+                list_splice_tail(&c->waits, &c->next);
+        }
+        tell(&waits, status);
+}
+
+/* ---- pages ---- */
+
+static void page_written(struct item *it, int status)
+{
+        struct pool *pool = it->ctx;
+        struct ckpt *c = &pool->ckpt;
+
+        c->pending--;
+        if (status == 0)
+                return;
+        c->status = status;
+        struct tree *t = pool_tree(pool, it->tree);
+        if (it->type == RECORD_PAGE) {
+                if (t)
+                        tree_dirty_page_at(pool, t, it->level, it->index, it->addr);
+                return;
+        }
+        struct volume *vol;
+        list_for_each (vol, &pool->volumes, node) {
+                if (vol->slot == it->index)
+                        vol->dirty = true;
+        }
+}
+
+/* Gives the block an address; it is written when the freeze is over. */
+static int place(struct pool *pool, struct item *it, struct entry *ret_entry)
+{
+        it->crc = crc32c(0, it->data, ZP_BLOCK);
+        it->done = page_written;
+        it->ctx = pool;
+        int rc = stream_place(pool, it);
+        if (rc < 0) {
+                item_free(pool, it);
+                return rc;
+        }
+        pool->ckpt.pending++;
+        *ret_entry = (struct entry){it->addr, it->crc};
+        return 0;
+}
+
+static int save_page(struct pool *pool, struct tree *t, struct page *p)
+{
+        struct entry e;
+
+        for (unsigned i = 0; p->level && i < ENTRIES; i++) {
+                if (p->child[i] && p->child[i]->dirty) {
+                        int rc = save_page(pool, t, p->child[i]);
+                        if (rc < 0)
+                                return rc;
+                }
+        }
+        struct item *it = item_new(pool, RECORD_PAGE, t->id, p->index);
+        if (!it || !(it->data = pool_block_get(pool))) {
+                item_free(pool, it);
+                return -ENOMEM;
+        }
+        it->level = p->level;
+        page_encode(t, p, it->data);
+        int rc = place(pool, it, &e);
+        if (rc < 0)
+                return rc;
+        p->dirty = false;
+        pool->ndirty--;
+        uint64_t *addr = p->parent ? &p->parent->addr[p->slot] : &t->root_entry.addr;
+        uint32_t *crc = p->parent ? &p->parent->crc[p->slot] : &t->root_entry.crc;
+        group_live_inc(pool, e.addr);
+        if (*addr)
+                group_live_dec(pool, *addr);
+        *addr = e.addr;
+        *crc = e.crc;
+        return 0;
+}
+
+static int save_tree(struct pool *pool, struct tree *t)
+{
+        if (t->root && t->root->dirty) {
+                int rc = save_page(pool, t, t->root);
+                if (rc < 0)
+                        return rc;
+        }
+        t->root_changed = false;
+        return 0;
+}
+
+static int save_inode(struct pool *pool, struct volume *vol)
+{
+        struct entry e;
+        struct item *it = item_new(pool, RECORD_INODE, CATALOG_TREE, vol->slot);
+
+        if (!it || !(it->data = pool_block_get(pool))) {
+                item_free(pool, it);
+                return -ENOMEM;
+        }
+        memset(it->data, 0, ZP_BLOCK);
+        inode_encode(vol, it->data);
+        int rc = place(pool, it, &e);
+        if (rc == 0)
+                rc = tree_set(pool, &pool->catalog, vol->slot, e);
+        if (rc == 0)
+                vol->dirty = false;
+        return rc;
+}
+
+static int save_tables(struct pool *pool)
+{
+        struct volume *vol;
+        int rc = 0;
+
+        list_for_each (vol, &pool->volumes, node) {
+                rc = save_tree(pool, &vol->tree);
+                if (rc == 0 && vol->dirty)
+                        rc = save_inode(pool, vol);
+                if (rc < 0)
+                        break;
+        }
+        if (rc == 0)
+                rc = save_tree(pool, &pool->catalog);
+        stream_place_end(pool);
+        return rc;
+}
+
+/* ---- the root ---- */
+
+static void note_group(const struct group *g, struct root_group *r)
+{
+        *r = (struct root_group){
+            .cls = (uint8_t)g->cls,
+            .width = g->width,
+            .generation = g->generation,
+            .live = g->live,
+            .wp = g->tail,
+            .cap = g->cap,
+            .summary = g->summary,
+            .last_seq = g->last_seq,
+            .last_sum = g->last_sum,
+            .seal_seq = g->seal_seq,
+        };
+        memcpy(r->member, g->member, sizeof(r->member));
+        switch (g->state) {
+        case GROUP_FREE:
+                r->state = ROOT_GROUP_FREE;
+                break;
+        case GROUP_OPEN:
+        case GROUP_SEALING:
+                r->state = ROOT_GROUP_OPEN;
+                break;
+        case GROUP_SEALED:
+                r->state = ROOT_GROUP_SEALED;
+                break;
+        case GROUP_BAD:
+                r->state = ROOT_GROUP_BAD;
+                break;
+        }
+        if (g->freeing) {
+                r->state = ROOT_GROUP_FREE;
+                r->generation++;
+                r->wp = r->summary = 0;
+                r->last_seq = r->last_sum = 0;
+        }
+}
+
+static int note_root(struct pool *pool)
+{
+        struct root *r = &pool->ckpt.root;
+
+        *r = (struct root){
+            .version = POOL_FORMAT_VERSION,
+            .generation = pool->generation + 1,
+            .pool = pool->uuid,
+            .ndevices = pool->ndevs,
+            .seq = pool->seq,
+            .next_tree = pool->next_tree,
+            .catalog_addr = pool->catalog.root_entry.addr,
+            .catalog_crc = pool->catalog.root_entry.crc,
+            .catalog_height = pool->catalog.height,
+            .ngroups = pool->ngroups,
+            .blocks = root_blocks(pool->ndevs, pool->ngroups),
+            .checksums = pool->options.checksums,
+            .reserve_permille = pool->options.reserve_permille,
+            .checkpoint_permille = pool->options.checkpoint_permille,
+            .user_blocks = pool->user_blocks,
+            .device_blocks = pool->device_blocks,
+            .clean_blocks = pool->clean_blocks,
+            .table_blocks = pool->table_blocks,
+        };
+        memcpy(r->name, pool->name, sizeof(r->name));
+        memcpy(r->secret, pool->secret, sizeof(r->secret));
+        r->devices = calloc(pool->ndevs, sizeof(*r->devices));
+        r->groups = calloc(pool->ngroups + 1, sizeof(*r->groups));
+        if (!r->devices || !r->groups)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                r->devices[i] =
+                    (struct root_device){pool->devs[i].uuid, pool->devs[i].dev->geo.nr_zones,
+                                         pool->devs[i].dev->geo.zone_blocks};
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
+                note_group(g, &r->groups[i]);
+        }
+        return 0;
+}
+
+/* Table groups are noted as they stand after the pages: nothing in them is ever replayed. */
+static void note_table_groups(struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
+                        note_group(g, &pool->ckpt.root.groups[i]);
+        }
+}
+
+static void unfree(struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ngroups; i++)
+                pool->groups[i].freeing = false;
+}
+
+static void freeze(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        c->status = 0;
+        c->pending = 0;
+        c->roots_ok = 0;
+        c->seq = pool->seq;
+        pool->table_failed = false;
+        int rc = save_tables(pool);
+        if (rc == 0)
+                rc = note_root(pool);
+        pool->frozen = false;
+        c->state = CKPT_PAGES;
+        pool->user_since = pool->log_since = 0;
+        if (rc < 0) {
+                c->status = rc;
+                unfree(pool);
+                stream_drop_ready(pool, rc);
+        }
+}
+
+static void succeed(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        pool->generation = c->root.generation;
+        pool->marks_held = false;
+        if (c->seq >= pool->failed_seq)
+                pool->mark_limit = UINT64_MAX;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                if (!g->freeing)
+                        continue;
+                pool->count.emptied--;
+                g->generation++;
+                g->needs_reset = true;
+                group_make_free(pool, g);
+        }
+        pool->last_ckpt_ns = pool->host.now_ns(pool->host.ctx);
+        end(pool, 0);
+}
+
+static void fail(struct pool *pool, int status)
+{
+        unfree(pool);
+        end(pool, status);
+}
+
+static void roots_durable(struct flush_wait *w, int status)
+{
+        struct pool *pool = w->ctx;
+
+        if (status < 0)
+                fail(pool, status);
+        else
+                succeed(pool);
+}
+
+static void root_written(struct label_write *w, int status)
+{
+        struct pool *pool = w->pool;
+        struct ckpt *c = &pool->ckpt;
+
+        if (status == 0) {
+                c->roots_ok++;
+        } else {
+                c->status = status;
+                pool_device_error(pool, w->pdev, status);
+        }
+        pool_release(w);
+        if (--c->pending)
+                return;
+        /* A root may stand on some devices and count: then its generation must not be given out
+         * again. */
+        if (c->status < 0) {
+                pool->generation = c->root.generation;
+                fail(pool, c->status);
+                return;
+        }
+        c->state = CKPT_FLUSH_ROOT;
+        c->flush.done = roots_durable;
+        c->flush.ctx = pool;
+        flush_add(pool, &c->flush);
+}
+
+static int encode_roots(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+        uint32_t blocks = c->root.blocks;
+
+        c->bufs = calloc(pool->ndevs, sizeof(*c->bufs));
+        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++) {
+                void *buf = NULL;
+                if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
+                        return -ENOMEM;
+                c->bufs[i] = buf;
+                if (i == 0)
+                        root_encode(&c->root, buf);
+                else
+                        memcpy(buf, c->bufs[0], (size_t)blocks * ZP_BLOCK);
+                root_set_device(buf, blocks, &pool->devs[i].uuid, i);
+        }
+        return c->bufs ? 0 : -ENOMEM;
+}
+
+static void write_roots(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        note_table_groups(pool);
+        if (encode_roots(pool) < 0) {
+                fail(pool, -ENOMEM);
+                return;
+        }
+        c->state = CKPT_ROOT;
+        c->pending = 1;
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                struct label_write *w = pool_alloc(pool, sizeof(*w));
+                if (!w) {
+                        c->status = -ENOMEM;
+                        continue;
+                }
+                w->pool = pool;
+                w->pdev = &pool->devs[i];
+                w->buf = c->bufs[i];
+                w->blocks = c->root.blocks;
+                w->done = root_written;
+                c->pending++;
+                label_write_start(w);
+        }
+        c->pending--;
+}
+
+static void pages_durable(struct flush_wait *w, int status)
+{
+        struct pool *pool = w->ctx;
+
+        if (status < 0)
+                fail(pool, status);
+        else
+                write_roots(pool);
+}
+
+/* ---- when ---- */
+
+static bool due(const struct pool *pool)
+{
+        uint64_t permille = pool->options.checkpoint_permille;
+        uint64_t many = MAX(pool->min_cap / 4, 8u);
+
+        if (!permille)
+                permille = DEFAULT_PERMILLE;
+        if (!pool->ndirty && !pool->log_since && !pool->count.emptied)
+                return false;
+        if (pool->mark_limit != UINT64_MAX)
+                return true;
+        /* what is free only after a checkpoint is wanted soon */
+        if (pool->count.emptied && pool->count.free < 8 + pool->ngroups / 32)
+                return true;
+        if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
+                return true;
+        if (pool->ndirty >= MAX((uint64_t)pool->min_cap, pool->budget / 64))
+                return true;
+        return pool->log_since >= MAX((uint64_t)MIN_LOG_BLOCKS, pool->budget / 4);
+}
+
+/* Groups for the pages may be free but not reset yet: that is worth waiting for. */
+static bool room_ready(struct pool *pool)
+{
+        uint64_t pages = pool->ndirty + 2u * pool->nvolumes + 8;
+        uint64_t groups = pages / MAX(pool->min_cap / 2, 1u) + 2;
+
+        if (pool->count.ready >= MIN(groups, pool->count.free))
+                return true;
+        group_start_resets(pool);
+        return false;
+}
+
+void ckpt_poll(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        if (c->state == CKPT_IDLE && pool->running && !pool->readonly && due(pool))
+                ckpt_start(pool, NULL);
+        if (c->state == CKPT_FREEZING && list_empty(&pool->inflight) && room_ready(pool))
+                freeze(pool);
+        if (c->state != CKPT_PAGES)
+                return;
+        if (pool->table_failed) {
+                pool->table_failed = false;
+                c->status = c->status ? c->status : -EIO;
+                stream_drop_ready(pool, c->status);
+        }
+        stream_kick(pool, CLASS_TABLE);
+        if (c->pending || !list_empty(&pool->streams[CLASS_TABLE].ready) ||
+            pool->streams[CLASS_TABLE].inflight)
+                return;
+        if (c->status < 0) {
+                fail(pool, c->status);
+                return;
+        }
+        c->state = CKPT_FLUSH;
+        c->flush.done = pages_durable;
+        c->flush.ctx = pool;
+        flush_add(pool, &c->flush);
+}

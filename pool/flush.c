@@ -1,0 +1,117 @@
+/* Flushes: durable are then all batches that were issued before the call.
+ *
+ * One flush runs at a time; callers that come meanwhile share the next. It waits for the batches
+ * issued before it, then flushes every device written since its last flush.
+ *
+ * P2: after the last device's flush completed, everything up to flush_covers is durable; headers
+ * from then on say so (durable mark).
+ */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void flush_add(struct pool *pool, struct flush_wait *w)
+{
+        list_add_tail(&pool->flush_waits, &w->node);
+}
+
+static void advance_mark(struct pool *pool)
+{
+        uint64_t to = MIN(pool->flush_covers, pool->mark_limit);
+
+        if (!pool->marks_held && to > pool->mark)
+                pool->mark = to;
+}
+
+static void finish(struct pool *pool)
+{
+        struct list done;
+
+        pool->flush_active = false;
+        if (pool->flush_status == 0)
+                advance_mark(pool);
+        list_init(&done);
+        list_splice_tail(&done, &pool->flush_running);
+        while (!list_empty(&done)) {
+                struct flush_wait *w = list_first(&done, struct flush_wait, node);
+                list_del(&w->node);
+                w->done(w, pool->flush_status);
+        }
+}
+
+struct flush_dev {
+        struct pio pio;
+        struct pdev *dev;
+        uint64_t covers;
+};
+
+static void device_flushed(struct pio *p, int status)
+{
+        struct flush_dev *f = container_of(p, struct flush_dev, pio);
+        struct pool *pool = p->pool;
+
+        if (status == 0) {
+                f->dev->flushed = MAX(f->dev->flushed, f->covers);
+        } else {
+                pool->flush_status = status;
+                pool_device_error(pool, f->dev, status);
+        }
+        pool_release(f);
+        if (!--pool->flush_pending)
+                finish(pool);
+}
+
+static void send(struct pool *pool)
+{
+        uint64_t lowest = pool_lowest_inflight(pool);
+
+        pool->flush_active = true;
+        pool->flush_status = 0;
+        pool->flush_covers = lowest == UINT64_MAX ? pool->seq : lowest - 1;
+        pool->flush_pending = 1;
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                struct pdev *d = &pool->devs[i];
+                if (d->written == d->flushed)
+                        continue;
+                struct flush_dev *f = pool_alloc(pool, sizeof(*f));
+                if (!f) {
+                        pool->flush_status = -ENOMEM;
+                        continue;
+                }
+                f->dev = d;
+                f->covers = d->written;
+                f->pio.cb = device_flushed;
+                f->pio.io = (struct zdev_io){.op = ZDEV_FLUSH};
+                pool->flush_pending++;
+                pio_submit(pool, d->dev, &f->pio);
+        }
+        pool->flush_pending--;
+}
+
+/* Nothing was to be flushed: the callers are told from the next turn. */
+static void nothing_flushed(struct deferred *d)
+{
+        struct pool *pool = container_of(d, struct pool, flush_defer);
+
+        finish(pool);
+}
+
+void flush_poll(struct pool *pool)
+{
+        if (pool->flush_active)
+                return;
+        if (list_empty(&pool->flush_running)) {
+                if (list_empty(&pool->flush_waits))
+                        return;
+                list_splice_tail(&pool->flush_running, &pool->flush_waits);
+                pool->flush_target = pool->seq;
+        }
+        if (pool_lowest_inflight(pool) <= pool->flush_target)
+                return;
+        send(pool);
+        if (!pool->flush_pending) {
+                pool->flush_defer.call = nothing_flushed;
+                pool_defer(pool, &pool->flush_defer);
+        }
+}

@@ -1,0 +1,319 @@
+/* Making a pool: every zone of every device is reset, then the first root is written to zone 0 of
+ * each. A crash before the last flush leaves devices without a label, or some with one: import then
+ * says that devices are missing and the pool is made anew. */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        MIN_ZONES = 16,
+        MIN_ZONE_BLOCKS = 32,
+        MIN_ACTIVE = 4,
+        RESETS_AT_ONCE = 16,
+        NGROUPS_MAX = 1 << 28
+};
+
+struct format {
+        struct pdev *pdevs;
+        uint32_t ndevs;
+        struct root root;
+        uint8_t *buf;
+        void *ctx;
+        void (*done)(void *ctx, int status, const struct err *err);
+        struct err err;
+        int status;
+        uint32_t pending;
+        uint32_t dev, zone; /* next to reset */
+        struct label_write *writes;
+        struct pio *pios;
+        void (*next)(struct format *f);
+};
+
+static void end(struct format *f)
+{
+        if (f->status < 0 && !f->err.code)
+                err_set_sys(&f->err, -f->status, "formatting pool %s", f->root.name);
+        f->done(f->ctx, f->status, f->status < 0 ? &f->err : NULL);
+        for (uint32_t i = 0; f->pdevs && i < f->ndevs; i++)
+                free(f->pdevs[i].zones);
+        root_fini(&f->root);
+        free(f->buf);
+        free(f->pdevs);
+        free(f->writes);
+        free(f->pios);
+        free(f);
+}
+
+static void step(struct format *f, int status)
+{
+        if (status < 0 && f->status == 0)
+                f->status = status;
+        if (--f->pending)
+                return;
+        if (f->status < 0)
+                end(f);
+        else
+                f->next(f);
+}
+
+static void pio_step(struct pio *p, int status)
+{
+        step(p->ctx, status);
+}
+
+/* One operation on every device, then next. */
+static void on_all(struct format *f, struct zdev_io io, void (*next)(struct format *f))
+{
+        f->next = next;
+        f->pending = f->ndevs;
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                struct pio *p = &f->pios[i];
+                p->io = io;
+                if (io.op == ZDEV_REPORT) {
+                        p->io.report = f->pdevs[i].zones;
+                        p->io.nblocks = f->pdevs[i].dev->geo.nr_zones;
+                }
+                p->cb = pio_step;
+                p->ctx = f;
+                pio_submit(NULL, f->pdevs[i].dev, p);
+        }
+}
+
+static void label_done(struct label_write *w, int status)
+{
+        step(w->ctx, status);
+}
+
+static void labels_written(struct format *f)
+{
+        on_all(f, (struct zdev_io){.op = ZDEV_FLUSH}, end);
+}
+
+static void zones_reset(struct format *f)
+{
+        void *buf = NULL;
+        size_t bytes = (size_t)f->root.blocks * ZP_BLOCK;
+
+        if (posix_memalign(&buf, ZP_BLOCK, bytes * f->ndevs)) {
+                f->status = -ENOMEM;
+                end(f);
+                return;
+        }
+        f->buf = buf;
+        f->next = labels_written;
+        f->pending = f->ndevs;
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                struct label_write *w = &f->writes[i];
+                f->root.device = f->pdevs[i].uuid;
+                f->root.index = i;
+                root_encode(&f->root, f->buf + bytes * i);
+                w->pdev = &f->pdevs[i];
+                w->buf = f->buf + bytes * i;
+                w->blocks = f->root.blocks;
+                w->done = label_done;
+                w->ctx = f;
+                label_write_start(w);
+        }
+}
+
+static void flush_resets(struct format *f)
+{
+        on_all(f, (struct zdev_io){.op = ZDEV_FLUSH}, zones_reset);
+}
+
+static bool dead_zone(const struct zdev_zone *z)
+{
+        return z->state == ZDEV_ZONE_READONLY || z->state == ZDEV_ZONE_OFFLINE ||
+               z->state == ZDEV_ZONE_CONVENTIONAL;
+}
+
+/* Device by device, so that the limits on what is in flight stay the driver's affair. */
+static void reset_some(struct format *f)
+{
+        uint32_t n = 0;
+
+        f->next = reset_some;
+        f->pending = 1;
+        while (f->dev < f->ndevs && n < RESETS_AT_ONCE) {
+                struct pdev *d = &f->pdevs[f->dev];
+                if (f->zone == d->dev->geo.nr_zones) {
+                        f->dev++;
+                        f->zone = 0;
+                        continue;
+                }
+                if (!dead_zone(&d->zones[f->zone])) {
+                        struct pio *p = &f->pios[f->ndevs + n++];
+                        p->io = (struct zdev_io){.op = ZDEV_RESET, .zone = f->zone};
+                        p->cb = pio_step;
+                        p->ctx = f;
+                        f->pending++;
+                        pio_submit(NULL, d->dev, p);
+                }
+                f->zone++;
+        }
+        f->pending--;
+        if (!n)
+                flush_resets(f);
+}
+
+static int make_groups(struct format *f)
+{
+        struct root *r = &f->root;
+        uint64_t n = 0, good = 0;
+
+        for (uint32_t i = 0; i < f->ndevs; i++)
+                n += f->pdevs[i].dev->geo.nr_zones - LABEL_ZONES;
+        if (n > NGROUPS_MAX)
+                return err_set(&f->err, EINVAL, "%llu zones are more than a pool can have",
+                               (unsigned long long)n);
+        r->groups = calloc(n, sizeof(*r->groups));
+        if (!r->groups)
+                return -ENOMEM;
+        r->ngroups = 0;
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                const struct pdev *d = &f->pdevs[i];
+                for (uint32_t z = LABEL_ZONES; z < d->dev->geo.nr_zones; z++) {
+                        struct root_group *g = &r->groups[r->ngroups++];
+                        bool ok = !dead_zone(&d->zones[z]) &&
+                                  d->zones[z].capacity_blocks >= MIN_ZONE_BLOCKS &&
+                                  d->zones[z].capacity_blocks < UINT32_C(1) << 28;
+                        g->state = ok ? ROOT_GROUP_FREE : ROOT_GROUP_BAD;
+                        g->width = 1;
+                        g->generation = 1;
+                        g->cap = ok ? (uint32_t)d->zones[z].capacity_blocks : 0;
+                        g->member[0] = (struct root_member){z, (uint16_t)i};
+                        good += ok;
+                }
+        }
+        if (good < MIN_ZONES - LABEL_ZONES)
+                return err_set(&f->err, EINVAL,
+                               "pool %s would have only %llu zones for data that work; it needs %u",
+                               r->name, (unsigned long long)good, MIN_ZONES - LABEL_ZONES);
+        r->blocks = root_blocks(f->ndevs, r->ngroups);
+        return 0;
+}
+
+static void reported(struct format *f)
+{
+        f->status = make_groups(f);
+        for (uint32_t i = 0; i < f->ndevs && f->status == 0; i++) {
+                const struct pdev *d = &f->pdevs[i];
+                for (int z = 0; z < LABEL_ZONES && f->status == 0; z++) {
+                        if (dead_zone(&d->zones[z]))
+                                f->status =
+                                    err_set(&f->err, EINVAL,
+                                            "device %s: zone %d, which holds the label, cannot "
+                                            "be written sequentially",
+                                            d->dev->path, z);
+                        else if (d->zones[z].capacity_blocks < f->root.blocks)
+                                f->status = err_set(
+                                    &f->err, EINVAL,
+                                    "device %s: zones of %llu blocks are too small for "
+                                    "a label of %u",
+                                    d->dev->path, (unsigned long long)d->zones[z].capacity_blocks,
+                                    f->root.blocks);
+                }
+        }
+        if (f->status < 0)
+                end(f);
+        else
+                reset_some(f);
+}
+
+static int check_device(struct format *f, const struct zdev *dev)
+{
+        const struct zdev_geometry *geo = &dev->geo;
+
+        if (geo->nr_zones < MIN_ZONES)
+                return err_set(&f->err, EINVAL, "device %s has %u zones; a pool needs %d of each",
+                               dev->path, geo->nr_zones, MIN_ZONES);
+        if (geo->zone_blocks < MIN_ZONE_BLOCKS)
+                return err_set(&f->err, EINVAL, "device %s has zones of %llu blocks; %d are needed",
+                               dev->path, (unsigned long long)geo->zone_blocks, MIN_ZONE_BLOCKS);
+        if ((geo->max_open && geo->max_open < MIN_ACTIVE) ||
+            (geo->max_active && geo->max_active < MIN_ACTIVE))
+                return err_set(
+                    &f->err, EINVAL,
+                    "device %s allows %u open and %u active zones; a pool needs %d of both",
+                    dev->path, geo->max_open, geo->max_active, MIN_ACTIVE);
+        return 0;
+}
+
+static bool pool_name_valid(const char *name)
+{
+        size_t len = strnlen(name, POOL_NAME_MAX + 1);
+
+        return len && len <= POOL_NAME_MAX && !strchr(name, '/') && strcmp(name, ".") &&
+               strcmp(name, "..");
+}
+
+static int prepare(struct format *f, struct zdev *const *devs, const char *name,
+                   const struct uuid *uuid, const struct pool_host *host,
+                   const struct pool_options *options)
+{
+        struct root *r = &f->root;
+
+        if (!pool_name_valid(name))
+                return err_set(&f->err, EINVAL,
+                               "\"%.80s\" is not a pool name: 1 to %d bytes without /", name,
+                               POOL_NAME_MAX);
+        if (!f->ndevs || f->ndevs > POOL_MAX_DEVICES || uuid_is_nil(uuid))
+                return err_set(&f->err, EINVAL, "pool %s needs a uuid and 1 to %d devices", name,
+                               POOL_MAX_DEVICES);
+        f->pdevs = calloc(f->ndevs, sizeof(*f->pdevs));
+        f->writes = calloc(f->ndevs, sizeof(*f->writes));
+        f->pios = calloc(f->ndevs + RESETS_AT_ONCE, sizeof(*f->pios));
+        r->devices = calloc(f->ndevs, sizeof(*r->devices));
+        if (!f->pdevs || !f->writes || !f->pios || !r->devices)
+                return -ENOMEM;
+        *r = (struct root){.version = POOL_FORMAT_VERSION,
+                           .generation = 1,
+                           .pool = *uuid,
+                           .ndevices = f->ndevs,
+                           .next_tree = CATALOG_TREE + 1,
+                           .checksums = options->checksums,
+                           .reserve_permille = options->reserve_permille,
+                           .checkpoint_permille = options->checkpoint_permille,
+                           .devices = r->devices};
+        memcpy(r->name, name, strlen(name));
+        host->random(host->ctx, r->secret, sizeof(r->secret));
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                struct pdev *d = &f->pdevs[i];
+                int rc = check_device(f, devs[i]);
+                if (rc < 0)
+                        return rc;
+                d->dev = devs[i];
+                d->index = i;
+                d->zones = calloc(devs[i]->geo.nr_zones, sizeof(*d->zones));
+                if (!d->zones)
+                        return -ENOMEM;
+                host->random(host->ctx, d->uuid.b, sizeof(d->uuid.b));
+                uuid_from_random(&d->uuid);
+                r->devices[i] =
+                    (struct root_device){d->uuid, devs[i]->geo.nr_zones, devs[i]->geo.zone_blocks};
+        }
+        return 0;
+}
+
+void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
+                 const struct uuid *uuid, const struct pool_host *host,
+                 const struct pool_options *options, void *ctx,
+                 void (*done)(void *ctx, int status, const struct err *err))
+{
+        struct format *f = calloc(1, sizeof(*f));
+
+        if (!f) {
+                done(ctx, -ENOMEM, NULL);
+                return;
+        }
+        f->ndevs = ndevs;
+        f->ctx = ctx;
+        f->done = done;
+        struct pool_options defaults = POOL_OPTIONS_DEFAULT;
+        f->status = prepare(f, devs, name, uuid, host, options ? options : &defaults);
+        if (f->status < 0)
+                end(f); /* nothing was started: the one case of a call from inside */
+        else
+                on_all(f, (struct zdev_io){.op = ZDEV_REPORT}, reported);
+}

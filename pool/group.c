@@ -1,0 +1,208 @@
+/* Zone groups: which are free, who writes where, when one may be reset.
+ *
+ *   FREE --open--> OPEN --no room--> SEALING --summary written--> SEALED
+ *     ^                                                              |
+ *     +---- nothing live, a checkpoint covers it (generation + 1) ---+
+ *
+ * A group is FREE only when a durable root says so with its next generation: nothing that any later
+ * recovery may use lies there, neither data nor records. The reset itself comes afterwards, when no
+ * read is in flight any more.
+ *
+ * Room: users may open a group only while four would stay free, cleaning while two would: a
+ * checkpoint always finds one, cleaning always goes on.
+ */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const uint32_t keep_free[NCLASSES] = {
+    [CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
+enum { RESETS_AT_ONCE = 4 };
+
+struct pdev *group_dev(struct pool *pool, const struct group *g)
+{
+        return &pool->devs[g->member[0].dev];
+}
+
+void group_live_inc(struct pool *pool, uint64_t addr)
+{
+        struct group *g = &pool->groups[addr_group(addr)];
+
+        if (!g->live++ && g->state == GROUP_SEALED)
+                pool->count.emptied--;
+}
+
+void group_live_dec(struct pool *pool, uint64_t addr)
+{
+        struct group *g = &pool->groups[addr_group(addr)];
+
+        if (!--g->live && g->state == GROUP_SEALED)
+                pool->count.emptied++;
+}
+
+void group_ref(struct group *g)
+{
+        g->refs++;
+}
+
+void group_unref(struct pool *pool, struct group *g)
+{
+        g->refs--;
+}
+
+void group_sealed(struct pool *pool, struct group *g)
+{
+        g->state = GROUP_SEALED;
+        g->seal_seq = pool->seq;
+        if (!g->live)
+                pool->count.emptied++;
+        group_drop_summary(g);
+}
+
+static void ready(struct pool *pool, struct group *g)
+{
+        struct pdev *d = group_dev(pool, g);
+
+        g->needs_reset = false;
+        list_add_tail(&d->free, &g->node);
+        d->nfree++;
+        pool->count.ready++;
+}
+
+void group_make_free(struct pool *pool, struct group *g)
+{
+        g->state = GROUP_FREE;
+        g->wp = g->tail = 0;
+        g->last_seq = g->last_sum = 0;
+        g->summary = 0;
+        g->nosummary = g->unclean = g->freeing = false;
+        group_drop_summary(g);
+        pool->count.free++;
+        if (!g->needs_reset)
+                ready(pool, g);
+}
+
+static void bad(struct pool *pool, struct group *g)
+{
+        g->state = GROUP_BAD;
+        pool->count.usable--;
+        space_init(pool);
+}
+
+struct reset {
+        struct pio pio;
+        struct group *group;
+};
+
+static void reset_done(struct pio *p, int status)
+{
+        struct reset *r = container_of(p, struct reset, pio);
+        struct pool *pool = p->pool;
+        struct group *g = r->group;
+
+        pool_release(r);
+        g->resetting = false;
+        pool->resets--;
+        if (status < 0) {
+                pool_device_error(pool, group_dev(pool, g), status);
+                pool->count.free--;
+                bad(pool, g);
+                return;
+        }
+        group_dev(pool, g)->written++;
+        ready(pool, g);
+}
+
+void group_start_resets(struct pool *pool)
+{
+        if (pool->count.free == pool->count.ready)
+                return;
+        for (uint32_t i = 0; i < pool->ngroups && pool->resets < RESETS_AT_ONCE; i++) {
+                struct group *g = &pool->groups[i];
+                if (g->state != GROUP_FREE || !g->needs_reset || g->resetting || g->refs)
+                        continue;
+                struct reset *r = pool_alloc(pool, sizeof(*r));
+                if (!r)
+                        return;
+                r->group = g;
+                r->pio.cb = reset_done;
+                r->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = g->member[0].zone};
+                g->resetting = true;
+                pool->resets++;
+                pio_submit(pool, group_dev(pool, g)->dev, &r->pio);
+        }
+}
+
+struct group *group_open(struct pool *pool, enum cls cls)
+{
+        struct pdev *best = NULL;
+
+        if (!pool->count.ready || pool->count.free <= keep_free[cls])
+                return NULL;
+        /* the emptiest device, in turn among equals: streams spread over the devices */
+        for (uint32_t n = 0; n < pool->ndevs; n++) {
+                struct pdev *d = &pool->devs[(pool->next_dev + n) % pool->ndevs];
+                if (!d->error && d->nfree && (!best || d->nfree > best->nfree))
+                        best = d;
+        }
+        if (!best)
+                return NULL;
+        pool->next_dev = (best->index + 1) % pool->ndevs;
+        struct group *g = list_first(&best->free, struct group, node);
+        list_del(&g->node);
+        best->nfree--;
+        pool->count.ready--;
+        pool->count.free--;
+        g->state = GROUP_OPEN;
+        g->cls = cls;
+        g->wp = 0;
+        g->sum_planned = g->sum_bytes = 0;
+        return g;
+}
+
+static void finish_done(struct pio *p, int status)
+{
+        struct reset *r = container_of(p, struct reset, pio);
+        group_unref(p->pool, r->group);
+        pool_release(
+            r); /* a zone that cannot be finished stays as it is: it is not written again */
+}
+
+void group_retire(struct pool *pool, struct group *g)
+{
+        struct reset *r = pool_alloc(pool, sizeof(*r));
+
+        group_sealed(pool, g);
+        if (!r)
+                return;
+        r->group = g;
+        group_ref(g);
+        r->pio.cb = finish_done;
+        r->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[0].zone};
+        pio_submit(pool, group_dev(pool, g)->dev, &r->pio);
+}
+
+int group_append_summary(struct group *g, const struct header *h, const uint8_t *records)
+{
+        if (g->nosummary || h->kind != HEADER_BATCH)
+                return 0;
+        struct summary_item it = {h->seq,           h->mark,        h->offset,
+                                  h->header_blocks, h->data_blocks, h->record_bytes};
+        uint32_t need = g->sum_bytes + SUMMARY_ITEM + h->record_bytes;
+        uint8_t *buf = realloc(g->sum_buf, (need + 4095) / 4096 * 4096);
+        if (!buf)
+                return -ENOMEM;
+        g->sum_buf = buf;
+        summary_item_encode(&it, buf + g->sum_bytes);
+        memcpy(buf + g->sum_bytes + SUMMARY_ITEM, records, h->record_bytes);
+        g->sum_bytes = need;
+        return 0;
+}
+
+void group_drop_summary(struct group *g)
+{
+        free(g->sum_buf);
+        g->sum_buf = NULL;
+        g->sum_bytes = 0;
+}

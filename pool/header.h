@@ -1,0 +1,145 @@
+/* Batch headers: what stands in front of every write to a zone group, and names the owner of each
+ * block behind it. Pure: bytes to structs and back.
+ *
+ * A header is header_blocks blocks of 4096 bytes; the batch's data_blocks follow.
+ *
+ *   offset size  meaning
+ *        0    4  magic "ZPBH"
+ *        4    2  version, 1
+ *        6    1  kind: 1 batch, 2 summary of a sealed group
+ *        7    1  lifetime class: 0 user, 1 cleaning, 2 table
+ *        8    4  group
+ *       12    4  generation of the group
+ *       16    8  sequence
+ *       24    8  sequence of the batch before it in the group, 0: the first
+ *       32    8  checksum of that batch's header
+ *       40    8  durable mark: all batches up to this sequence were durable when this one was
+ * issued 48    4  offset of this header in the group, blocks 52    4  header blocks 56    4  data
+ * blocks 60    4  bytes of records 64    4  number of records 68    4  zero 72   16  pool uuid 88
+ * 8  keyed checksum of all header blocks, this field taken as zero 96       records
+ *
+ * A record:
+ *
+ *        0    1  type
+ *        1    1  level of the table page (PAGE), else 0
+ *        2    2  flags, zero
+ *        4    4  count: blocks, or bytes of payload (control records)
+ *        8    8  tree
+ *       16    8  index: first block, page index, slot or size in bytes (by type)
+ *       24       by type:
+ *
+ *   type         data  behind the fixed part
+ *    1 WRITE      yes  count x crc32c (4)
+ *    2 DISCARD     no  -
+ *    3 MOVE       yes  count x { crc32c (4), generation of from's group (4), from address (8) }
+ *    4 PAGE       yes  count x crc32c (4)        index and level say which page of the tree
+ *    5 INODE      yes  count x crc32c (4)        tree is the catalog's, index the slot
+ *   16 CREATE      no  count bytes: an inode (pool/catalog.h); index is the slot
+ *   17 RESIZE      no  -                         index is the new size in bytes
+ *   18 DELETE      no  -
+ *   19 CLEAR       no  -
+ *   20 OWNER       no  count bytes: n x { tree (8), length (4), record }
+ *
+ * Data blocks stand behind the header in the order of the records.
+ *
+ * A summary's records are those of all batches of the group, each batch's led by
+ *        0    8  sequence     8  8  durable mark     16  4  offset     20  4  header blocks
+ *       24    4  data blocks 28  4  bytes of records
+ * and its last block ends with a trailer of 32 bytes that lets it be found from the group's end:
+ *        0    4  magic "ZPBS"  4  4  group   8  4  generation  12  4  header blocks
+ *       16    8  zero         24  8  keyed checksum of the 24 bytes before
+ */
+#ifndef ZONEPOOL_POOL_HEADER_H
+#define ZONEPOOL_POOL_HEADER_H
+
+#include "base/uuid.h"
+#include "pool/device.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+        HEADER_FIXED = 96,
+        RECORD_FIXED = 24,
+        SUMMARY_ITEM = 32,
+        SUMMARY_TRAILER = 32,
+        HEADER_MAX_BLOCKS = 65536,
+        RECORD_MOVE_BYTES = 16,
+        RECORD_CRC_BYTES = 4,
+};
+
+enum header_kind { HEADER_BATCH = 1, HEADER_SUMMARY = 2 };
+
+enum record_type {
+        RECORD_WRITE = 1,
+        RECORD_DISCARD = 2,
+        RECORD_MOVE = 3,
+        RECORD_PAGE = 4,
+        RECORD_INODE = 5,
+        RECORD_CREATE = 16,
+        RECORD_RESIZE = 17,
+        RECORD_DELETE = 18,
+        RECORD_CLEAR = 19,
+        RECORD_OWNER = 20,
+};
+
+/* The fixed part. */
+struct header {
+        uint8_t kind, cls;
+        uint32_t group, generation;
+        uint64_t seq, prev_seq, prev_sum, mark;
+        uint32_t offset, header_blocks, data_blocks, record_bytes, nrecords;
+        struct uuid pool;
+        uint64_t sum;
+};
+
+/* One record; payload points into the header's bytes. */
+struct record {
+        uint8_t type, level;
+        uint32_t count;
+        uint64_t tree, index;
+        const uint8_t *payload;
+        uint32_t payload_bytes;
+        uint32_t data; /* number of its first data block in the batch */
+};
+
+/* Data blocks a record of this type and count has. */
+uint32_t record_data_blocks(uint8_t type, uint32_t count);
+/* Bytes behind the fixed part; UINT32_MAX: unknown type or too many. */
+uint32_t record_payload_bytes(uint8_t type, uint32_t count);
+/* crc32c of data block i of the record. */
+uint32_t record_crc(const struct record *rec, uint32_t i);
+/* Of a MOVE: where block i came from. */
+void record_from(const struct record *rec, uint32_t i, uint64_t *ret_addr,
+                 uint32_t *ret_generation);
+
+/* Writes the fixed part to buf and the checksum over all header blocks. Sets h->sum. */
+void header_seal(struct header *h, uint8_t *buf, const uint8_t *secret);
+
+/* Reads the fixed part from the first block; checks magic, version, bounds, not the checksum.
+ * Returns 0, -EBADMSG or -EPROTONOSUPPORT. */
+int header_decode(const uint8_t *block, struct header *ret_header);
+/* buf holds all header blocks. Checks the checksum and that every record is well-formed and the
+ * data blocks add up. Returns 0 or -EBADMSG. */
+int header_verify(const struct header *h, const uint8_t *buf, const uint8_t *secret);
+
+/* Steps through records: *pos and *data start at 0. Returns 1 and a record, 0 at the end, -EBADMSG.
+ */
+int record_next(const uint8_t *records, uint32_t bytes, uint32_t *pos, uint32_t *data,
+                struct record *ret_rec);
+
+/* One batch of a summary. */
+struct summary_item {
+        uint64_t seq, mark;
+        uint32_t offset, header_blocks, data_blocks, record_bytes;
+};
+void summary_item_encode(const struct summary_item *it, uint8_t *buf);
+void summary_item_decode(const uint8_t *buf, struct summary_item *ret_it);
+void summary_trailer_encode(const struct header *h, uint8_t *last_block, const uint8_t *secret);
+/* Returns the header blocks of the summary that ends with this block, 0: none of that generation.
+ */
+uint32_t summary_trailer_decode(const uint8_t *last_block, uint32_t group, uint32_t generation,
+                                const uint8_t *secret);
+
+#endif

@@ -1,0 +1,263 @@
+/* Opening a pool: labels of all devices -> the newest root -> tables into RAM (load.c) -> replay
+ * (recover.c) -> a fresh checkpoint -> in use. Nothing is written before the checkpoint but resets
+ * of zones that hold nothing which counts, and finishes; so a crash anywhere repeats the same. */
+#include "pool/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEQUENCE_GAP = 1 << 20 };
+
+static void import_free(struct import *im)
+{
+        for (uint32_t i = 0; im->scans && i < im->nscans; i++) {
+                root_fini(&im->scans[i].best);
+                free(im->scans[i].zones);
+        }
+        recover_fini(im);
+        free(im->scans);
+        free(im);
+}
+
+void import_fail(struct import *im, int code, const char *fmt, ...)
+{
+        struct err err = {.code = code};
+        va_list ap;
+
+        va_start(ap, fmt);
+        vsnprintf(err.msg, sizeof(err.msg), fmt, ap);
+        va_end(ap);
+        im->pool->dead = true; /* freed when the present completion is through; devices stay */
+        im->done(im->ctx, -code, &err, NULL);
+        import_free(im);
+}
+
+static int missing(struct import *im, struct err *err)
+{
+        char text[UUID_TEXT_LEN];
+
+        for (uint32_t i = 0; i < im->root.ndevices; i++) {
+                bool found = false;
+                for (uint32_t n = 0; n < im->nscans; n++)
+                        found |= uuid_equal(&im->scans[n].best.device, &im->root.devices[i].uuid);
+                if (found)
+                        continue;
+                uuid_format(&im->root.devices[i].uuid, text);
+                return err_set(
+                    err, ENXIO,
+                    "pool %s: device %u of %u (uuid %s) is missing; add it and import again",
+                    im->root.name, i, im->root.ndevices, text);
+        }
+        return 0;
+}
+
+/* One label must be there, of one pool, of each device of it; *im->root becomes the newest. */
+static int choose(struct import *im, struct err *err)
+{
+        struct label_scan *best = NULL;
+
+        for (uint32_t i = 0; i < im->nscans; i++) {
+                struct label_scan *s = &im->scans[i];
+                const char *path = s->dev->path;
+                if (s->status == -EPROTONOSUPPORT)
+                        return err_set(err, EPROTONOSUPPORT,
+                                       "device %s: format version %u of pool %s is newer than this "
+                                       "program's %d; use a newer zonepool",
+                                       path, s->best.version, s->best.name, POOL_FORMAT_VERSION);
+                if (s->status == -ENOENT)
+                        return err_set(err, ENOENT, "device %s has no pool label", path);
+                if (s->status == -EBADMSG)
+                        return err_set(err, EBADMSG, "device %s: no label verifies", path);
+                if (s->status < 0)
+                        return err_set_sys(err, -s->status, "device %s: reading the label", path);
+                if (!best || s->best.generation > best->best.generation)
+                        best = s;
+        }
+        for (uint32_t i = 0; i < im->nscans; i++)
+                if (!uuid_equal(&im->scans[i].best.pool, &best->best.pool))
+                        return err_set(err, EEXIST, "device %s is of pool %s, device %s of pool %s",
+                                       best->dev->path, best->best.name, im->scans[i].dev->path,
+                                       im->scans[i].best.name);
+        im->root = best->best;
+        int rc = missing(im, err);
+        if (rc == 0 && im->nscans != im->root.ndevices)
+                rc = err_set(err, EINVAL, "pool %s has %u devices, %u were given", im->root.name,
+                             im->root.ndevices, im->nscans);
+        return rc;
+}
+
+static int set_device(struct import *im, uint32_t index, struct err *err)
+{
+        const struct root_device *rd = &im->root.devices[index];
+        struct pdev *d = &im->pool->devs[index];
+
+        for (uint32_t i = 0; i < im->nscans; i++) {
+                struct label_scan *s = &im->scans[i];
+                if (!uuid_equal(&s->best.device, &rd->uuid))
+                        continue;
+                if (s->dev->geo.nr_zones != rd->nr_zones ||
+                    s->dev->geo.zone_blocks != rd->zone_blocks)
+                        return err_set(
+                            err, EINVAL,
+                            "device %s: %u zones of %llu blocks, but the pool was made with "
+                            "%u of %llu",
+                            s->dev->path, s->dev->geo.nr_zones,
+                            (unsigned long long)s->dev->geo.zone_blocks, rd->nr_zones,
+                            (unsigned long long)rd->zone_blocks);
+                *d = (struct pdev){.dev = s->dev,
+                                   .uuid = rd->uuid,
+                                   .index = index,
+                                   .zones = steal_ptr(&s->zones),
+                                   .ring_zone = s->best_zone,
+                                   .ring_wp = s->best_end,
+                                   .ring_switch = !s->best_tail_clean};
+                list_init(&d->free);
+                return 0;
+        }
+        return err_set(err, ENXIO, "pool %s: device %u is missing", im->root.name, index);
+}
+
+static int build(struct import *im, struct err *err)
+{
+        struct pool *pool = im->pool;
+        const struct root *r = &im->root;
+
+        memcpy(pool->name, r->name, sizeof(pool->name));
+        memcpy(pool->secret, r->secret, sizeof(pool->secret));
+        pool->uuid = r->pool;
+        pool->generation = r->generation;
+        pool->next_tree = r->next_tree;
+        pool->user_blocks = r->user_blocks;
+        pool->device_blocks = r->device_blocks;
+        pool->clean_blocks = r->clean_blocks;
+        pool->table_blocks = r->table_blocks;
+        if (!pool->options.reserve_permille)
+                pool->options.reserve_permille = r->reserve_permille;
+        if (!pool->options.checkpoint_permille)
+                pool->options.checkpoint_permille = r->checkpoint_permille;
+        pool->devs = calloc(r->ndevices, sizeof(*pool->devs));
+        pool->groups = calloc(r->ngroups + 1, sizeof(*pool->groups));
+        if (!pool->devs || !pool->groups)
+                return -ENOMEM;
+        pool->ndevs = r->ndevices;
+        pool->ngroups = r->ngroups;
+        for (uint32_t i = 0; i < r->ndevices; i++) {
+                int rc = set_device(im, i, err);
+                if (rc < 0)
+                        return rc;
+        }
+        for (uint32_t i = 0; i < r->ngroups; i++) {
+                const struct root_group *rg = &r->groups[i];
+                struct group *g = &pool->groups[i];
+                if (rg->width != 1)
+                        return err_set(err, EPROTONOSUPPORT,
+                                       "pool %s has mirrored groups; use a newer zonepool",
+                                       r->name);
+                *g = (struct group){.id = i,
+                                    .cls = (enum cls)rg->cls,
+                                    .width = rg->width,
+                                    .generation = rg->generation,
+                                    .cap = rg->cap,
+                                    .wp = rg->wp,
+                                    .tail = rg->wp,
+                                    .summary = rg->summary,
+                                    .last_seq = rg->last_seq,
+                                    .last_sum = rg->last_sum,
+                                    .seal_seq = rg->seal_seq};
+                g->state = rg->state == ROOT_GROUP_BAD ? GROUP_BAD : GROUP_SEALING;
+                memcpy(g->member, rg->member, sizeof(g->member));
+                list_init(&g->node);
+        }
+        pool->catalog.height = r->catalog_height;
+        pool->catalog.root_entry = (struct entry){r->catalog_addr, r->catalog_crc};
+        return 0;
+}
+
+static void scanned(struct label_scan *s)
+{
+        struct import *im = s->ctx;
+        struct err err = ERR_INIT;
+
+        if (--im->pending)
+                return;
+        int rc = choose(im, &err);
+        if (rc == 0)
+                rc = build(im, &err);
+        if (rc < 0)
+                import_fail(im, -rc, "%s", err_text(&err, rc));
+        else
+                load_start(im);
+}
+
+static void saved(struct ckpt_wait *w, int status)
+{
+        struct import *im = container_of(w, struct import, wait);
+        struct pool *pool = im->pool;
+
+        if (status < 0) {
+                import_fail(im, -status, "pool %s: the checkpoint after recovery failed: %s",
+                            pool->name, strerror(-status));
+                return;
+        }
+        pool->running = true;
+        im->done(im->ctx, 0, NULL, pool);
+        import_free(im);
+}
+
+void import_replayed(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        pool->seq = MAX(im->seen, im->root.seq) + SEQUENCE_GAP;
+        pool->mark = MAX(im->mark, im->root.seq);
+        pool->marks_held = true;
+        im->wait.done = saved;
+        ckpt_start(pool, &im->wait);
+}
+
+void pool_import(struct zdev *const *devs, uint32_t ndevs, const struct pool_host *host,
+                 const struct pool_options *options, void *ctx,
+                 void (*done)(void *ctx, int status, const struct err *err, struct pool *pool))
+{
+        struct import *im = calloc(1, sizeof(*im));
+        struct err err = ERR_INIT;
+        int rc = -ENOMEM;
+
+        if (!ndevs || ndevs > POOL_MAX_DEVICES)
+                rc = err_set(&err, EINVAL, "a pool has 1 to %d devices", POOL_MAX_DEVICES);
+        else if (im)
+                im->pool = pool_new(host, options);
+        if (im && im->pool)
+                im->scans = calloc(ndevs, sizeof(*im->scans));
+        bool ok = im && im->scans;
+        for (uint32_t i = 0; ok && i < ndevs; i++) {
+                struct label_scan *s = &im->scans[i];
+                s->zones = calloc(devs[i]->geo.nr_zones + 1, sizeof(*s->zones));
+                ok = s->zones && devs[i]->geo.nr_zones > LABEL_ZONES;
+                if (s->zones && !ok)
+                        rc = err_set(&err, ENOENT, "device %s has no pool label", devs[i]->path);
+                im->nscans = i + 1;
+        }
+        if (!ok) { /* nothing was started: the one case of a call from inside */
+                done(ctx, rc, err.code ? &err : NULL, NULL);
+                if (im) {
+                        pool_free(im->pool);
+                        import_free(im);
+                }
+                return;
+        }
+        im->ctx = ctx;
+        im->done = done;
+        list_init(&im->jobs);
+        im->pending = ndevs;
+        for (uint32_t i = 0; i < ndevs; i++) {
+                struct label_scan *s = &im->scans[i];
+                s->dev = devs[i];
+                s->pool = im->pool;
+                s->done = scanned;
+                s->ctx = im;
+                label_scan_start(s);
+        }
+}

@@ -1,0 +1,510 @@
+/* Requests on volumes. A write goes through: lock of its blocks -> admission (space) -> edges read
+ * that it covers only in part -> one item a block in the user stream -> applied -> done, or a flush
+ * first (FUA).
+ *
+ * Admission counts blocks the write will map and pages it may add. What overwrites mapped blocks
+ * alone needs nothing and is never refused; it waits in the stream until cleaning has made room.
+ * A request that is not admitted is held, with its lock, in order of arrival.
+ */
+#include "pool/internal.h"
+
+#include "base/crc32c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct req {
+        struct lock lock;
+        struct deferred later;
+        struct list held; /* pool.held */
+        struct flush_wait flush;
+        struct volume *vol;
+        struct pool *pool;
+        struct volume_io *io;
+        uint64_t first, end; /* blocks */
+        uint64_t reserved;
+        uint32_t pending; /* items and edge reads */
+        int status;
+        uint8_t *edge_buf[2]; /* first and last block, where covered in part */
+        uint64_t edge_block[2];
+        struct block_read edge_read[2];
+        int nedges;
+};
+
+struct failure {
+        struct deferred later;
+        struct volume_io *io;
+        int status;
+};
+
+static void fail_now(struct deferred *d)
+{
+        struct failure *f = container_of(d, struct failure, later);
+        struct volume_io *io = f->io;
+        int status = f->status;
+
+        pool_release(f);
+        io->done(io, status);
+}
+
+void io_fail_later(struct pool *pool, struct volume_io *io, int status)
+{
+        struct failure *f = pool_alloc(pool, sizeof(*f));
+
+        if (!f) {
+                io->done(io, status);
+                return;
+        }
+        f->io = io;
+        f->status = status;
+        f->later.call = fail_now;
+        pool_defer(pool, &f->later);
+}
+
+/* ---- the end of a request ---- */
+
+static void finish(struct req *r)
+{
+        struct volume_io *io = r->io;
+        int status = r->status;
+
+        for (int i = 0; i < r->nedges; i++)
+                pool_block_put(r->pool, r->edge_buf[i]);
+        r->pool->reserved -= r->reserved;
+        if (r->vol)
+                lock_release(r->vol, &r->lock);
+        pool_release(r);
+        io->done(io, status);
+}
+
+static void finish_later(struct deferred *d)
+{
+        finish(container_of(d, struct req, later));
+}
+
+static void flushed(struct flush_wait *w, int status)
+{
+        struct req *r = container_of(w, struct req, flush);
+
+        if (r->status == 0)
+                r->status = status;
+        finish(r);
+}
+
+/* One piece is through; the last one ends the request. From a completion, never from submit. */
+static void piece_done(struct req *r, int status)
+{
+        if (status < 0 && r->status == 0)
+                r->status = status;
+        if (--r->pending)
+                return;
+        if (r->status == 0 && r->io->fua) {
+                r->flush.done = flushed;
+                flush_add(r->pool, &r->flush);
+                return;
+        }
+        finish(r);
+}
+
+static void end_later(struct req *r, int status)
+{
+        r->status = status;
+        r->later.call = finish_later;
+        pool_defer(r->pool, &r->later);
+}
+
+/* ---- items ---- */
+
+static void item_done(struct item *it, int status)
+{
+        piece_done(it->ctx, status);
+}
+
+static struct item *req_item(struct req *r, uint8_t type, uint64_t block)
+{
+        struct item *it = item_new(r->pool, type, r->vol->tree.id, block);
+
+        if (it) {
+                it->done = item_done;
+                it->ctx = r;
+        }
+        return it;
+}
+
+static void from_caller(const struct volume_io *io, size_t at, uint8_t *dst, size_t len)
+{
+        for (int i = 0; i < io->niov && len; i++) {
+                if (at >= io->iov[i].iov_len) {
+                        at -= io->iov[i].iov_len;
+                        continue;
+                }
+                size_t n = MIN(io->iov[i].iov_len - at, len);
+                memcpy(dst, (uint8_t *)io->iov[i].iov_base + at, n);
+                dst += n;
+                len -= n;
+                at = 0;
+        }
+}
+
+/* Puts the request's bytes of that block into buf, which holds what stays of it. */
+static void merge(const struct req *r, uint64_t block, uint8_t *buf)
+{
+        const struct volume_io *io = r->io;
+        uint64_t start = MAX(block * ZP_BLOCK, io->offset_bytes);
+        uint64_t stop = MIN((block + 1) * ZP_BLOCK, io->offset_bytes + io->length_bytes);
+
+        if (io->op == VOLUME_WRITE)
+                from_caller(io, start - io->offset_bytes, buf + start % ZP_BLOCK, stop - start);
+        else
+                memset(buf + start % ZP_BLOCK, 0, stop - start);
+}
+
+static int edge_of(const struct req *r, uint64_t block)
+{
+        for (int i = 0; i < r->nedges; i++)
+                if (r->edge_block[i] == block)
+                        return i;
+        return -1;
+}
+
+static int write_block(struct req *r, uint64_t block)
+{
+        int edge = edge_of(r, block);
+        struct item *it = req_item(r, RECORD_WRITE, block);
+
+        if (!it)
+                return -ENOMEM;
+        if (edge >= 0) {
+                it->data = r->edge_buf[edge];
+                r->edge_buf[edge] = NULL;
+        } else {
+                it->data = pool_block_get(r->pool);
+        }
+        if (!it->data) {
+                item_free(r->pool, it);
+                return -ENOMEM;
+        }
+        merge(r, block, it->data);
+        it->crc = crc32c(0, it->data, ZP_BLOCK);
+        r->pending++;
+        stream_add(r->pool, CLASS_USER, it);
+        return 0;
+}
+
+static int discard_run(struct req *r, uint64_t block, uint64_t n)
+{
+        const uint64_t max = UINT32_C(1) << 31;
+        uint64_t end = block + n;
+
+        block = tree_next_mapped(&r->vol->tree, block, end);
+        for (; block < end; block += max) {
+                struct item *it = req_item(r, RECORD_DISCARD, block);
+                if (!it)
+                        return -ENOMEM;
+                it->count = (uint32_t)MIN(end - block, max);
+                r->pending++;
+                stream_add(r->pool, CLASS_USER, it);
+        }
+        return 0;
+}
+
+/* Edges are in memory: everything goes to the stream. */
+static void send(struct req *r)
+{
+        int rc = 0;
+
+        r->pending++; /* held until all is queued */
+        if (r->io->op == VOLUME_WRITE) {
+                for (uint64_t b = r->first; b < r->end && rc == 0; b++)
+                        rc = write_block(r, b);
+        } else {
+                uint64_t from = r->first, to = r->end;
+                for (int i = 0; i < r->nedges && rc == 0; i++) {
+                        if (r->edge_block[i] == from)
+                                from++;
+                        else
+                                to--;
+                        if (r->edge_buf[i])
+                                rc = write_block(r, r->edge_block[i]);
+                }
+                if (rc == 0 && from < to)
+                        rc = discard_run(r, from, to - from);
+        }
+        if (rc < 0)
+                r->status = rc;
+        if (!--r->pending) {
+                if (r->status == 0 && r->io->fua) {
+                        r->flush.done = flushed;
+                        flush_add(r->pool, &r->flush);
+                } else {
+                        end_later(r, r->status);
+                }
+        }
+        stream_kick(r->pool, CLASS_USER);
+}
+
+/* ---- edges ---- */
+
+static void edge_read_done(struct block_read *read, int status)
+{
+        struct req *r = read->ctx;
+
+        if (status < 0 && r->status == 0)
+                r->status = status;
+        if (--r->pending)
+                return;
+        if (r->status < 0)
+                finish(r);
+        else
+                send(r);
+}
+
+static int edge_prepare(struct req *r, uint64_t block)
+{
+        int i = r->nedges;
+        struct entry e = tree_get(&r->vol->tree, block);
+
+        r->edge_block[i] = block;
+        r->nedges++;
+        if (!(e.addr & ADDR_MAPPED)) {
+                if (r->io->op == VOLUME_WRITE_ZEROES)
+                        return 0; /* zeroes stay zeroes */
+                r->edge_buf[i] = pool_block_get(r->pool);
+                if (!r->edge_buf[i])
+                        return -ENOMEM;
+                memset(r->edge_buf[i], 0, ZP_BLOCK);
+                return 0;
+        }
+        r->edge_buf[i] = pool_block_get(r->pool);
+        if (!r->edge_buf[i])
+                return -ENOMEM;
+        struct block_read *read = &r->edge_read[i];
+        read->vol = r->vol;
+        read->block = block;
+        read->buf = r->edge_buf[i];
+        read->done = edge_read_done;
+        read->ctx = r;
+        r->pending++;
+        block_read_start(r->pool, read, e);
+        return 0;
+}
+
+static void admitted(struct req *r)
+{
+        uint64_t start = r->io->offset_bytes, stop = start + r->io->length_bytes;
+        int rc = 0;
+
+        if (r->io->op == VOLUME_DISCARD) { /* edges stay as they are */
+                r->first = DIV_ROUND_UP(start, ZP_BLOCK);
+                r->end = MAX(stop / ZP_BLOCK, r->first);
+                send(r);
+                return;
+        }
+        r->pending++;
+        if (start % ZP_BLOCK || stop < (r->first + 1) * ZP_BLOCK)
+                rc = edge_prepare(r, r->first);
+        if (rc == 0 && stop % ZP_BLOCK && edge_of(r, r->end - 1) < 0)
+                rc = edge_prepare(r, r->end - 1);
+        if (rc < 0 && r->status == 0)
+                r->status = rc;
+        if (--r->pending)
+                return;
+        if (r->status < 0)
+                end_later(r, r->status);
+        else
+                send(r);
+}
+
+/* ---- admission ---- */
+
+static bool try_admit(struct req *r)
+{
+        uint64_t blocks = 0, pages = 0;
+
+        if (r->io->op == VOLUME_WRITE)
+                tree_cost(&r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
+        if (blocks && !space_admits(r->pool, blocks + pages))
+                return false;
+        if (blocks) {
+                r->reserved = blocks + pages;
+                r->pool->reserved += r->reserved;
+        }
+        return true;
+}
+
+static void granted(struct lock *l)
+{
+        struct req *r = container_of(l, struct req, lock);
+        struct pool *pool = r->pool;
+
+        if (pool->readonly) {
+                end_later(r, -EROFS);
+                return;
+        }
+        if (try_admit(r)) {
+                admitted(r);
+                return;
+        }
+        if (r->io->no_hold) {
+                end_later(r, -ENOSPC);
+                return;
+        }
+        list_add_tail(&pool->held, &r->held);
+        pool->nheld++;
+        if (!pool->held_event) {
+                pool->held_event = true;
+                pool_event_send(pool, POOL_EVENT_HELD, 0, 0, NULL, 0);
+        }
+}
+
+static void unhold(struct req *r)
+{
+        struct pool *pool = r->pool;
+
+        list_del(&r->held);
+        pool->nheld--;
+        if (!pool->nheld && pool->held_event) {
+                pool->held_event = false;
+                pool_event_send(pool, POOL_EVENT_RELEASED, 0, 0, NULL, 0);
+        }
+}
+
+void held_resume(struct pool *pool)
+{
+        while (!list_empty(&pool->held)) {
+                struct req *r = list_first(&pool->held, struct req, held);
+                if (pool->readonly) {
+                        unhold(r);
+                        end_later(r, -EROFS);
+                        continue;
+                }
+                if (!try_admit(r))
+                        return;
+                unhold(r);
+                admitted(r);
+        }
+}
+
+void volume_cancel_held(struct volume *vol)
+{
+        struct req *r, *tmp;
+
+        list_for_each_safe (r, tmp, &vol->pool->held, held) {
+                if (r->vol != vol)
+                        continue;
+                unhold(r);
+                end_later(r, -ECANCELED);
+        }
+}
+
+/* ---- entry ---- */
+
+static int check(const struct volume *vol, const struct volume_io *io)
+{
+        uint64_t end;
+
+        if (io->op == VOLUME_FLUSH)
+                return 0;
+        if (io->op > VOLUME_FLUSH || io->offset_bytes % VOLUME_SECTOR ||
+            io->length_bytes % VOLUME_SECTOR ||
+            __builtin_add_overflow(io->offset_bytes, io->length_bytes, &end) ||
+            end > vol->size_bytes)
+                return -EINVAL;
+        if (io->op != VOLUME_READ && io->op != VOLUME_WRITE)
+                return 0;
+        size_t sum = 0;
+        for (int i = 0; i < io->niov; i++)
+                if (__builtin_add_overflow(sum, io->iov[i].iov_len, &sum))
+                        return -EINVAL;
+        return sum == io->length_bytes ? 0 : -EINVAL;
+}
+
+static void start(struct volume *vol, struct volume_io *io)
+{
+        struct pool *pool = vol->pool;
+        struct req *r = pool_alloc(pool, sizeof(*r));
+
+        if (!r) {
+                io_fail_later(pool, io, -ENOMEM);
+                return;
+        }
+        r->pool = pool;
+        r->io = io;
+        list_init(&r->held);
+        if (io->op == VOLUME_FLUSH) {
+                r->flush.done = flushed;
+                flush_add(pool, &r->flush);
+                return;
+        }
+        r->vol = vol;
+        r->first = io->offset_bytes / ZP_BLOCK;
+        r->end = DIV_ROUND_UP(io->offset_bytes + io->length_bytes, ZP_BLOCK);
+        r->lock.first = r->first;
+        r->lock.end = r->end;
+        r->lock.grant = granted;
+        if (lock_take(vol, &r->lock))
+                granted(&r->lock);
+}
+
+void volume_submit(struct volume *vol, struct volume_io *io)
+{
+        struct pool *pool = vol->pool;
+        int rc = check(vol, io);
+
+        if (rc == 0 && pool->readonly && io->op != VOLUME_READ && io->op != VOLUME_FLUSH)
+                rc = -EROFS;
+        if (rc < 0 || (!io->length_bytes && io->op != VOLUME_FLUSH))
+                io_fail_later(pool, io, rc);
+        else if (io->op == VOLUME_READ)
+                read_start(vol, io);
+        else
+                start(vol, io);
+        if (!pool->settling)
+                pool_poll(pool);
+}
+
+/* ---- the map ---- */
+
+struct map_call {
+        struct deferred later;
+        uint32_t n;
+        uint64_t next;
+        void *ctx;
+        void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block);
+};
+
+static void map_done(struct deferred *d)
+{
+        struct map_call c = *container_of(d, struct map_call, later);
+
+        pool_release(container_of(d, struct map_call, later));
+        c.done(c.ctx, 0, c.n, c.next);
+}
+
+void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *out, uint32_t max,
+                void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block))
+{
+        struct map_call *c = pool_alloc(vol->pool, sizeof(*c));
+        uint64_t end = DIV_ROUND_UP(vol->size_bytes, ZP_BLOCK), at = first_block;
+
+        if (!c) {
+                done(ctx, -ENOMEM, 0, UINT64_MAX);
+                return;
+        }
+        c->ctx = ctx;
+        c->done = done;
+        while (at < end && (at = tree_next_mapped(&vol->tree, at, end)) < end) {
+                struct volume_extent *x = c->n ? &out[c->n - 1] : NULL;
+                if (x && x->block + x->nblocks == at) {
+                        x->nblocks++;
+                } else if (c->n < max) {
+                        out[c->n++] = (struct volume_extent){at, 1};
+                } else {
+                        break;
+                }
+                at++;
+        }
+        c->next = at < end ? at : UINT64_MAX;
+        c->later.call = map_done;
+        pool_defer(vol->pool, &c->later);
+}

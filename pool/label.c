@@ -1,0 +1,299 @@
+/* The label ring: zones 0 and 1 of every device, roots appended one behind the other.
+ *
+ * Reading: each zone's roots are walked from its start; the newest that verifies counts. Writing:
+ * behind the newest; when the zone's share is used up (or its tail cannot be trusted) it is
+ * finished, the OTHER zone is reset and written from its start. The other zone holds only older
+ * roots, so that a crash anywhere leaves the newest one where it is.
+ *
+ * P3: a root counts once the flush that follows label_write has completed.
+ *
+ * Only so much of a zone is used that a walk stays short.
+ */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RING_MIN_BLOCKS = 1024, RING_ROOTS = 8 };
+
+/* ---- scan ---- */
+
+static void read_at(struct label_scan *s);
+
+static void scan_end(struct label_scan *s, int status)
+{
+        free(s->buf);
+        s->buf = NULL;
+        if (status == 0 && !s->best.groups)
+                status = s->newer ? -EPROTONOSUPPORT : s->seen ? -EBADMSG : -ENOENT;
+        if (status == 0 && s->newer && s->foreign.generation > s->best.generation)
+                status = -EPROTONOSUPPORT;
+        if (status < 0) {
+                root_fini(&s->best);
+                s->best = s->foreign;
+        }
+        s->status = status;
+        s->done(s);
+}
+
+uint64_t zone_end(const struct zdev_zone *z)
+{
+        if (z->state == ZDEV_ZONE_OFFLINE || z->state == ZDEV_ZONE_EMPTY)
+                return 0;
+        return z->state == ZDEV_ZONE_FULL ? z->capacity_blocks : z->wp_block;
+}
+
+static void next_zone(struct label_scan *s)
+{
+        if (s->best.groups && s->best_zone == s->zone)
+                s->best_tail_clean = s->off == zone_end(&s->zones[s->zone]);
+        if (s->zone + 1 == LABEL_ZONES) {
+                scan_end(s, 0);
+                return;
+        }
+        s->zone++;
+        s->off = 0;
+        s->need = 1;
+        read_at(s);
+}
+
+static void take_root(struct label_scan *s)
+{
+        struct root r;
+        int rc = root_decode(s->buf, s->need, &r);
+
+        if (rc < 0) {
+                next_zone(s);
+                return;
+        }
+        s->off += s->need;
+        if (!s->best.groups || r.generation > s->best.generation) {
+                root_fini(&s->best);
+                s->best = r;
+                s->best_zone = s->zone;
+                s->best_end = (uint32_t)s->off;
+        } else {
+                root_fini(&r);
+        }
+        s->need = 1;
+        read_at(s);
+}
+
+static void root_read(struct pio *p, int status)
+{
+        struct label_scan *s = container_of(p, struct label_scan, pio);
+        struct root fixed;
+
+        if (status < 0) {
+                scan_end(s, status);
+                return;
+        }
+        s->got += p->io.nblocks;
+        if (s->need == 1) {
+                int rc = root_decode_fixed(s->buf, &fixed);
+                if (rc == -EPROTONOSUPPORT) {
+                        s->newer = true;
+                        s->foreign = fixed;
+                }
+                if (rc < 0 || s->off + fixed.blocks > zone_end(&s->zones[s->zone])) {
+                        next_zone(s);
+                        return;
+                }
+                s->need = fixed.blocks;
+        }
+        if (s->got < s->need)
+                read_at(s);
+        else
+                take_root(s);
+}
+
+static void read_at(struct label_scan *s)
+{
+        if (s->need == 1)
+                s->got = 0;
+        if (s->off >= zone_end(&s->zones[s->zone])) {
+                next_zone(s);
+                return;
+        }
+        s->seen = true;
+        if (s->need > 1 || !s->buf) {
+                void *buf = NULL;
+                if (posix_memalign(&buf, ZP_BLOCK, (size_t)s->need * ZP_BLOCK)) {
+                        scan_end(s, -ENOMEM);
+                        return;
+                }
+                if (s->got)
+                        memcpy(buf, s->buf, (size_t)s->got * ZP_BLOCK);
+                free(s->buf);
+                s->buf = buf;
+        }
+        uint32_t n = MIN(s->need - s->got, s->dev->geo.max_io_blocks);
+        s->pio.iov = (struct iovec){s->buf + (size_t)s->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
+        s->pio.cb = root_read;
+        s->pio.io = (struct zdev_io){.op = ZDEV_READ,
+                                     .zone = s->zone,
+                                     .block = s->off + s->got,
+                                     .nblocks = n,
+                                     .iov = &s->pio.iov,
+                                     .niov = 1};
+        pio_submit(s->pool, s->dev, &s->pio);
+}
+
+static void reported(struct pio *p, int status)
+{
+        struct label_scan *s = container_of(p, struct label_scan, pio);
+
+        if (status < 0) {
+                scan_end(s, status);
+                return;
+        }
+        s->need = 1;
+        read_at(s);
+}
+
+static void flushed(struct pio *p, int status)
+{
+        struct label_scan *s = container_of(p, struct label_scan, pio);
+
+        if (status < 0) {
+                scan_end(s, status);
+                return;
+        }
+        s->pio.cb = reported;
+        s->pio.io = (struct zdev_io){
+            .op = ZDEV_REPORT, .nblocks = s->dev->geo.nr_zones, .report = s->zones};
+        pio_submit(s->pool, s->dev, &s->pio);
+}
+
+void label_scan_start(struct label_scan *s)
+{
+        /* what is read now must still be there after the next power cut */
+        s->pio.cb = flushed;
+        s->pio.io = (struct zdev_io){.op = ZDEV_FLUSH};
+        pio_submit(s->pool, s->dev, &s->pio);
+}
+
+/* ---- probe ---- */
+
+struct probe {
+        struct label_scan scan;
+        void *ctx;
+        void (*done)(void *ctx, int status, const struct pool_label *label);
+};
+
+static void probed(struct label_scan *s)
+{
+        struct probe *p = container_of(s, struct probe, scan);
+        struct pool_label label = {
+            .pool_uuid = s->best.pool,
+            .device_uuid = s->best.device,
+            .format_version = s->best.version,
+            .ndevices = s->best.ndevices,
+            .index = s->best.index,
+            .generation = s->best.generation,
+        };
+        bool valid = s->status == 0 || s->status == -EPROTONOSUPPORT;
+
+        memcpy(label.pool_name, s->best.name, sizeof(label.pool_name));
+        p->done(p->ctx, s->status, valid ? &label : NULL);
+        root_fini(&s->best);
+        free(s->zones);
+        free(p);
+}
+
+void pool_probe(struct zdev *dev, void *ctx,
+                void (*done)(void *ctx, int status, const struct pool_label *label))
+{
+        struct probe *p = calloc(1, sizeof(*p));
+
+        if (p)
+                p->scan.zones = calloc(dev->geo.nr_zones + 1, sizeof(*p->scan.zones));
+        if (!p || !p->scan.zones || dev->geo.nr_zones <= LABEL_ZONES) {
+                int status = p && p->scan.zones ? -ENOENT : -ENOMEM;
+                if (p)
+                        free(p->scan.zones);
+                free(p);
+                done(ctx, status, NULL);
+                return;
+        }
+        p->scan.dev = dev;
+        p->scan.done = probed;
+        p->ctx = ctx;
+        p->done = done;
+        label_scan_start(&p->scan);
+}
+
+/* ---- write ---- */
+
+enum { STEP_WRITE, STEP_FINISH, STEP_RESET };
+
+static void write_step(struct label_write *w);
+
+static void written(struct pio *p, int status)
+{
+        struct label_write *w = container_of(p, struct label_write, pio);
+        struct pdev *d = w->pdev;
+
+        if (w->step == STEP_FINISH) /* harmless when it fails: the zone is reset at its next turn */
+                status = 0;
+        if (status < 0) {
+                d->ring_switch = true;
+                d->written++;
+                w->done(w, status);
+                return;
+        }
+        if (w->step == STEP_FINISH) {
+                w->step = STEP_RESET;
+        } else if (w->step == STEP_RESET) {
+                d->ring_zone ^= 1;
+                d->ring_wp = 0;
+                d->ring_switch = false;
+                w->step = STEP_WRITE;
+        } else {
+                d->written++;
+                d->written_blocks += p->io.nblocks;
+                d->ring_wp += p->io.nblocks;
+                w->sent += p->io.nblocks;
+                if (w->sent == w->blocks) {
+                        w->done(w, 0);
+                        return;
+                }
+        }
+        write_step(w);
+}
+
+static void write_step(struct label_write *w)
+{
+        struct pdev *d = w->pdev;
+
+        w->pio.cb = written;
+        if (w->step == STEP_FINISH) {
+                w->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = d->ring_zone};
+        } else if (w->step == STEP_RESET) {
+                w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = d->ring_zone ^ 1};
+        } else {
+                uint32_t n = MIN(w->blocks - w->sent, d->dev->geo.max_io_blocks);
+                w->pio.iov =
+                    (struct iovec){w->buf + (size_t)w->sent * ZP_BLOCK, (size_t)n * ZP_BLOCK};
+                w->pio.io = (struct zdev_io){.op = ZDEV_WRITE,
+                                             .zone = d->ring_zone,
+                                             .block = d->ring_wp,
+                                             .nblocks = n,
+                                             .iov = &w->pio.iov,
+                                             .niov = 1};
+        }
+        pio_submit(w->pool, d->dev, &w->pio);
+}
+
+void label_write_start(struct label_write *w)
+{
+        struct pdev *d = w->pdev;
+        uint64_t cap = d->zones[d->ring_zone].capacity_blocks;
+        uint64_t share = MIN(cap, (uint64_t)MAX((uint32_t)RING_MIN_BLOCKS, RING_ROOTS * w->blocks));
+
+        w->sent = 0;
+        w->step = d->ring_switch || d->ring_wp + w->blocks > share ? STEP_FINISH : STEP_WRITE;
+        if (w->step == STEP_FINISH && d->ring_wp == cap && !d->ring_switch)
+                w->step = STEP_RESET;
+        write_step(w);
+}

@@ -1,0 +1,142 @@
+/* Brings the tables of a root into RAM: catalog pages, inodes, then every volume's pages, many
+ * reads at a time. Every address is checked before it is followed. */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { READS_AT_ONCE = 64 };
+
+struct job {
+        struct list node;
+        struct block_read read;
+        struct import *im;
+        struct entry entry;
+        struct tree *tree;
+        struct page *parent; /* NULL: the root */
+        uint16_t slot;
+        uint8_t level;
+        bool inode;
+        uint64_t index;
+};
+
+static bool addr_ok(const struct pool *pool, uint64_t addr)
+{
+        return (addr & ADDR_MAPPED) && !(addr & ADDR_HOLE) && addr_group(addr) < pool->ngroups &&
+               addr == addr_make(addr_group(addr), addr_offset(addr)) &&
+               addr_offset(addr) < pool->groups[addr_group(addr)].cap;
+}
+
+static int job_add(struct import *im, struct job proto)
+{
+        struct job *j;
+
+        if (!addr_ok(im->pool, proto.entry.addr))
+                return -EBADMSG;
+        j = pool_alloc(im->pool, sizeof(*j));
+        if (!j)
+                return -ENOMEM;
+        *j = proto;
+        j->im = im;
+        list_add_head(&im->jobs, &j->node); /* depth first: few jobs wait */
+        return 0;
+}
+
+static int add_root(struct import *im, struct tree *t)
+{
+        if (!t->height)
+                return 0;
+        int rc = job_add(
+            im, (struct job){.entry = t->root_entry, .tree = t, .level = (uint8_t)(t->height - 1)});
+        if (rc == 0)
+                group_live_inc(im->pool, t->root_entry.addr);
+        return rc;
+}
+
+static int take_inode(struct import *im, const struct job *j)
+{
+        struct volume v = {0};
+        int rc = inode_decode(j->read.buf, ZP_BLOCK, &v);
+
+        if (rc < 0)
+                return rc;
+        if (j->index >= MAX_VOLUMES || pool_tree(im->pool, v.tree.id) ||
+            volume_by_name(im->pool, v.name) || volume_by_uuid(im->pool, &v.uuid))
+                return -EBADMSG;
+        struct volume *vol = catalog_add(im->pool, &v, (uint32_t)j->index);
+        return vol ? add_root(im, &vol->tree) : -ENOMEM;
+}
+
+static int take_page(struct import *im, const struct job *j)
+{
+        struct page *p;
+        int rc =
+            page_decode(im->pool, j->tree, j->parent, j->slot, j->level, j->index, j->read.buf, &p);
+
+        for (uint16_t i = 0; rc == 0 && i < ENTRIES; i++) {
+                struct entry e = {p->addr[i], p->crc[i]};
+                uint64_t index = p->index * ENTRIES + i;
+                if (!(e.addr & ADDR_MAPPED))
+                        continue;
+                if (p->level)
+                        rc = job_add(im, (struct job){.entry = e,
+                                                      .tree = j->tree,
+                                                      .parent = p,
+                                                      .slot = i,
+                                                      .level = (uint8_t)(p->level - 1),
+                                                      .index = index});
+                else if (!j->tree->vol)
+                        rc = job_add(im, (struct job){.entry = e, .inode = true, .index = index});
+        }
+        return rc;
+}
+
+static void pump(struct import *im);
+
+static void job_done(struct block_read *read, int status)
+{
+        struct job *j = read->ctx;
+        struct import *im = j->im;
+
+        if (status == 0 && im->status == 0)
+                status = j->inode ? take_inode(im, j) : take_page(im, j);
+        if (status < 0 && im->status == 0)
+                im->status = status;
+        pool_block_put(im->pool, read->buf);
+        pool_release(j);
+        im->reading--;
+        pump(im);
+}
+
+static void pump(struct import *im)
+{
+        while (im->status == 0 && im->reading < READS_AT_ONCE && !list_empty(&im->jobs)) {
+                struct job *j = list_first(&im->jobs, struct job, node);
+                list_del(&j->node);
+                j->read.buf = pool_block_get(im->pool);
+                if (!j->read.buf) {
+                        im->status = -ENOMEM;
+                        break;
+                }
+                j->read.verify = true;
+                j->read.done = job_done;
+                j->read.ctx = j;
+                im->reading++;
+                block_read_start(im->pool, &j->read, j->entry);
+        }
+        if (im->reading)
+                return;
+        if (im->status == -EILSEQ)
+                im->status = -EBADMSG;
+        if (im->status < 0)
+                import_fail(im, -im->status, "pool %s: a table page cannot be read: %s",
+                            im->pool->name, strerror(-im->status));
+        else
+                recover_start(im);
+}
+
+void load_start(struct import *im)
+{
+        im->status = add_root(im, &im->pool->catalog);
+        pump(im);
+}

@@ -1,0 +1,440 @@
+/* Life of a pool in RAM: device operations, deferred calls, the one place where "something may have
+ * become possible" is acted on (pool_poll), status. See pool.h.
+ *
+ * Every completion comes in through pio_done: it runs its callback, then pool_settle makes the
+ * deferred calls and polls. The pool is freed at the end of that, never below it.
+ *
+ * A call that must not come back from inside is deferred. To be woken for it the host's wake is
+ * used; without one, a zone report stands in: an operation that completes soon and changes nothing.
+ */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t checkpoint_after_ns = UINT64_C(30) * 1000 * 1000 * 1000;
+
+static void pio_done(struct zdev_io *io, int status)
+{
+        struct pio *p = container_of(io, struct pio, io);
+        struct pool *pool = p->pool;
+
+        if (pool)
+                pool->ops--;
+        p->cb(p, status);
+        if (pool)
+                pool_settle(pool);
+}
+
+void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p)
+{
+        p->pool = pool;
+        p->io.done = pio_done;
+        if (pool)
+                pool->ops++;
+        zdev_submit(dev, &p->io);
+}
+
+static void kicked(struct pio *p, int status)
+{
+        p->pool->kicking = false;
+}
+
+static void wake(struct pool *pool)
+{
+        static struct zdev_zone scrap; /* the report's answer, which nobody reads */
+
+        if (pool->settling || pool->dead)
+                return;
+        if (pool->host.wake) {
+                pool->host.wake(pool->host.ctx, pool);
+                return;
+        }
+        if (pool->kicking || !pool->ndevs || !pool->devs[0].dev)
+                return;
+        pool->kicking = true;
+        pool->kick.cb = kicked;
+        pool->kick.io = (struct zdev_io){.op = ZDEV_REPORT, .nblocks = 1, .report = &scrap};
+        pio_submit(pool, pool->devs[0].dev, &pool->kick);
+}
+
+void pool_defer(struct pool *pool, struct deferred *d)
+{
+        list_add_tail(&pool->deferred, &d->node);
+        wake(pool);
+}
+
+static void run_deferred(struct pool *pool)
+{
+        struct list now;
+
+        list_init(&now);
+        list_splice_tail(&now, &pool->deferred);
+        while (!list_empty(&now) && !pool->dead) {
+                struct deferred *d = list_first(&now, struct deferred, node);
+                list_del(&d->node);
+                d->call(d);
+        }
+}
+
+void pool_poll(struct pool *pool)
+{
+        if (pool->polling || pool->dead)
+                return;
+        pool->polling = true;
+        flush_poll(pool);
+        ckpt_poll(pool);
+        if (pool->running) {
+                group_start_resets(pool);
+                clean_poll(pool);
+                space_release(pool);
+        }
+        stream_kick_all(pool);
+        ckpt_poll(pool);
+        flush_poll(pool);
+        pool->polling = false;
+}
+
+void pool_settle(struct pool *pool)
+{
+        if (pool->settling)
+                return;
+        pool->settling = true;
+        run_deferred(pool);
+        pool_poll(pool);
+        pool->settling = false;
+        if (pool->dead)
+                pool_free(pool);
+        else if (!list_empty(&pool->deferred))
+                wake(pool);
+}
+
+/* Block buffers are cut from slabs that live as long as the pool: what an abandoned pool had in
+ * flight goes with them. */
+enum { SLAB_BLOCKS = 64 };
+
+struct slab {
+        struct list node;
+        uint8_t *mem;
+};
+
+static int slab_add(struct pool *pool)
+{
+        void *mem = NULL;
+        struct slab *s = malloc(sizeof(*s));
+
+        if (!s || posix_memalign(&mem, ZP_BLOCK, (size_t)SLAB_BLOCKS * ZP_BLOCK)) {
+                free(s);
+                return -ENOMEM;
+        }
+        s->mem = mem;
+        list_add_tail(&pool->slabs, &s->node);
+        for (int i = 0; i < SLAB_BLOCKS; i++)
+                list_add_tail(&pool->blocks,
+                              (struct list *)(void *)(s->mem + (size_t)i * ZP_BLOCK));
+        return 0;
+}
+
+uint8_t *pool_block_get(struct pool *pool)
+{
+        if (list_empty(&pool->blocks) && slab_add(pool) < 0)
+                return NULL;
+        struct list *node = pool->blocks.next;
+        list_del(node);
+        return (uint8_t *)node;
+}
+
+void pool_block_put(struct pool *pool, uint8_t *block)
+{
+        if (block)
+                list_add_head(&pool->blocks, (struct list *)(void *)block);
+}
+
+struct alloc {
+        struct list node;
+        max_align_t mem[];
+};
+
+void *pool_alloc(struct pool *pool, size_t size)
+{
+        struct alloc *a = calloc(1, sizeof(*a) + size);
+
+        if (!a)
+                return NULL;
+        list_add_tail(&pool->allocs, &a->node);
+        return a->mem;
+}
+
+void pool_release(void *mem)
+{
+        if (!mem)
+                return;
+        struct alloc *a = container_of(mem, struct alloc, mem);
+        list_del(&a->node);
+        free(a);
+}
+
+void pool_event_send(struct pool *pool, enum pool_event_kind kind, int status, uint32_t device,
+                     struct volume *vol, uint64_t block)
+{
+        struct pool_event ev = {kind, status, device, vol, block};
+
+        if (pool->host.event)
+                pool->host.event(pool->host.ctx, pool, &ev);
+}
+
+void pool_device_error(struct pool *pool, struct pdev *dev, int status)
+{
+        if (status == -ENODEV)
+                dev->error = status;
+        if (dev->failed_event)
+                return;
+        dev->failed_event = true;
+        pool_event_send(pool, POOL_EVENT_DEVICE_FAILED, status, dev->index, NULL, 0);
+}
+
+void pool_set_readonly(struct pool *pool, int status)
+{
+        if (pool->readonly)
+                return;
+        pool->readonly = true;
+        pool_event_send(pool, POOL_EVENT_READONLY, status, 0, NULL, 0);
+}
+
+struct pool *pool_new(const struct pool_host *host, const struct pool_options *options)
+{
+        struct pool *pool = calloc(1, sizeof(*pool));
+
+        if (!pool)
+                return NULL;
+        pool->host = *host;
+        pool->options = options ? *options : POOL_OPTIONS_DEFAULT;
+        for (int c = 0; c < NCLASSES; c++) {
+                pool->streams[c].cls = (enum cls)c;
+                list_init(&pool->streams[c].ready);
+                list_init(&pool->streams[c].items);
+        }
+        for (int i = 0; i < TREE_BUCKETS; i++)
+                list_init(&pool->trees[i]);
+        list_init(&pool->inflight);
+        list_init(&pool->volumes);
+        list_init(&pool->creating);
+        list_init(&pool->held);
+        list_init(&pool->flush_waits);
+        list_init(&pool->flush_running);
+        list_init(&pool->ckpt.waits);
+        list_init(&pool->ckpt.next);
+        list_init(&pool->deferred);
+        list_init(&pool->blocks);
+        list_init(&pool->slabs);
+        list_init(&pool->allocs);
+        pool->mark_limit = UINT64_MAX;
+        pool->catalog.id = CATALOG_TREE;
+        pool->next_tree = CATALOG_TREE + 1;
+        list_init(&pool->catalog.node);
+        list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
+        if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0) {
+                pool_free(pool);
+                return NULL;
+        }
+        return pool;
+}
+
+void pool_free(struct pool *pool)
+{
+        if (!pool)
+                return;
+        stream_free_all(pool);
+        ckpt_free(pool);
+        clean_fini(pool);
+        while (!list_empty(&pool->volumes))
+                catalog_remove(pool, list_first(&pool->volumes, struct volume, node), false);
+        tree_drop(pool, &pool->catalog, false);
+        for (uint32_t i = 0; pool->groups && i < pool->ngroups; i++)
+                free(pool->groups[i].sum_buf);
+        free(pool->groups);
+        for (uint32_t i = 0; pool->devs && i < pool->ndevs; i++) {
+                if (pool->closing)
+                        zdev_close(pool->devs[i].dev);
+                free(pool->devs[i].zones);
+        }
+        free(pool->devs);
+        struct slab *slab, *next_slab;
+        list_for_each_safe (slab, next_slab, &pool->slabs, node) {
+                free(slab->mem);
+                free(slab);
+        }
+        struct alloc *a, *next;
+        list_for_each_safe (a, next, &pool->allocs, node)
+                free(a);
+        bitmap_fini(&pool->slots);
+        free(pool);
+}
+
+void pool_abandon(struct pool *pool)
+{
+        pool->closing = true;
+        pool->dead = true;
+        if (!pool->settling)
+                pool_free(pool);
+}
+
+/* ---- export ---- */
+
+struct export
+{
+        struct ckpt_wait wait;
+        struct deferred again;
+        struct pool *pool;
+        int status;
+        void *ctx;
+        void (*done)(void *ctx, int status);
+};
+
+/* The cleaner, resets and the wake-up may still be in flight: wait for them. */
+static void export_finish(struct deferred *d)
+{
+        struct export *ex = container_of(d, struct export, again);
+        struct pool *pool = ex->pool;
+
+        if (pool->ops) {
+                list_add_tail(&pool->deferred, &ex->again.node);
+                return;
+        }
+        pool->closing = true;
+        pool->dead = true;
+        ex->done(ex->ctx, ex->status);
+}
+
+static void export_saved(struct ckpt_wait *w, int status)
+{
+        struct export *ex = container_of(w, struct export, wait);
+
+        ex->status = status;
+        ex->again.call = export_finish;
+        ex->pool->running = false;
+        pool_defer(ex->pool, &ex->again);
+}
+
+void pool_export(struct pool *pool, void *ctx, void (*done)(void *ctx, int status))
+{
+        struct export *ex = pool_alloc(pool, sizeof(*ex));
+
+        if (!ex) { /* the next import recovers */
+                done(ctx, -ENOMEM);
+                pool_abandon(pool);
+                return;
+        }
+        ex->pool = pool;
+        ex->ctx = ctx;
+        ex->done = done;
+        ex->wait.done = export_saved;
+        ckpt_start(pool, &ex->wait);
+        pool_poll(pool);
+}
+
+/* ---- ticks ---- */
+
+void pool_tick(struct pool *pool)
+{
+        uint64_t now = pool->host.now_ns(pool->host.ctx);
+
+        if (pool->running && (pool->ndirty || pool->log_since) &&
+            now - pool->last_ckpt_ns >= checkpoint_after_ns)
+                ckpt_start(pool, NULL);
+        pool_settle(pool);
+}
+
+uint64_t pool_next_tick_ns(const struct pool *pool)
+{
+        if (!list_empty(&pool->deferred))
+                return 0;
+        if (pool->running && (pool->ndirty || pool->log_since))
+                return pool->last_ckpt_ns + checkpoint_after_ns;
+        return UINT64_MAX;
+}
+
+struct ckpt_call {
+        struct ckpt_wait wait;
+        void *ctx;
+        void (*done)(void *ctx, int status);
+};
+
+static void ckpt_called(struct ckpt_wait *w, int status)
+{
+        struct ckpt_call *c = container_of(w, struct ckpt_call, wait);
+
+        c->done(c->ctx, status);
+        pool_release(c);
+}
+
+void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int status))
+{
+        struct ckpt_call *c = pool_alloc(pool, sizeof(*c));
+
+        if (!c) {
+                done(ctx, -ENOMEM);
+                return;
+        }
+        c->ctx = ctx;
+        c->done = done;
+        c->wait.done = ckpt_called;
+        ckpt_start(pool, &c->wait);
+        pool_poll(pool);
+}
+
+/* ---- status ---- */
+
+void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
+{
+        uint64_t pages = pool->npages + pool->nvolumes;
+        uint64_t cap = pool->budget - pool->budget / 256 - MIN(pool->budget, 16) / 2;
+        uint64_t used = pool->live + pool->reserved;
+        uint64_t room = used < cap ? cap - used : 0;
+        uint64_t left = used + pages < pool->budget ? pool->budget - used - pages : 0;
+        struct pool_status st = {
+            .uuid = pool->uuid,
+            .generation = pool->generation,
+            .sequence = pool->seq,
+            .capacity_bytes = cap * ZP_BLOCK,
+            .allocated_bytes = pool->live * ZP_BLOCK,
+            .available_bytes = MIN(room, left) * ZP_BLOCK,
+            .user_write_bytes = pool->user_blocks * ZP_BLOCK,
+            .device_write_bytes = pool->device_blocks * ZP_BLOCK,
+            .clean_write_bytes = pool->clean_blocks * ZP_BLOCK,
+            .table_write_bytes = pool->table_blocks * ZP_BLOCK,
+            .held_requests = pool->nheld,
+            .nvolumes = pool->nvolumes,
+            .ndevices = pool->ndevs,
+            .readonly = pool->readonly,
+        };
+        memcpy(st.name, pool->name, sizeof(st.name));
+        *ret_status = st;
+}
+
+void pool_get_device_status(const struct pool *pool, uint32_t index,
+                            struct pool_device_status *ret_status)
+{
+        const struct pdev *d = &pool->devs[index];
+        struct pool_device_status st = {
+            .uuid = d->uuid,
+            .written_bytes = d->written_blocks * ZP_BLOCK,
+            .nr_zones = d->dev->geo.nr_zones,
+            .error = d->error,
+        };
+
+        memcpy(st.path, d->dev->path, sizeof(st.path));
+        st.open_zones = 1; /* the label ring's */
+        st.empty_zones = 1;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                const struct group *g = &pool->groups[i];
+                if (g->member[0].dev != index)
+                        continue;
+                st.capacity_bytes += (uint64_t)g->cap * ZP_BLOCK;
+                st.bad_zones += g->state == GROUP_BAD;
+                st.empty_zones += g->state == GROUP_FREE;
+                st.open_zones += g->state == GROUP_OPEN;
+                st.full_zones += g->state == GROUP_SEALED || g->state == GROUP_SEALING;
+        }
+        *ret_status = st;
+}

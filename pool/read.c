@@ -1,0 +1,357 @@
+/* Reads: from the device into the caller's memory, in runs of blocks that lie together; holes are
+ * zero-filled. Every block's crc32c is compared with the entry found when the read began. On a
+ * difference the block is read again, into memory nobody else can change, before anything is
+ * blamed.
+ *
+ * A run holds a reference on its group until it is done, so that the group is not reset under it.
+ */
+#include "pool/internal.h"
+
+#include "base/crc32c.h"
+
+#include <string.h>
+
+int iov_slice(const struct iovec *iov, int niov, size_t skip, size_t len, struct iovec *out)
+{
+        int n = 0;
+
+        for (int i = 0; i < niov && len; i++) {
+                if (skip >= iov[i].iov_len) {
+                        skip -= iov[i].iov_len;
+                        continue;
+                }
+                size_t part = MIN(iov[i].iov_len - skip, len);
+                out[n++] = (struct iovec){(uint8_t *)iov[i].iov_base + skip, part};
+                len -= part;
+                skip = 0;
+        }
+        return n;
+}
+
+/* ---- one block into private memory ---- */
+
+static void block_send(struct block_read *r);
+
+static void block_done(struct pio *p, int status)
+{
+        struct block_read *r = container_of(p, struct block_read, pio);
+        struct pool *pool = r->pool;
+
+        if (status == 0 && (pool->options.checksums || r->verify) &&
+            crc32c(0, r->buf, ZP_BLOCK) != r->entry.crc)
+                status = -EILSEQ;
+        if (status < 0 && ++r->tries < 2) {
+                block_send(r);
+                return;
+        }
+        if (status == -EILSEQ && !r->quiet)
+                pool_event_send(pool, POOL_EVENT_CORRUPTION, status, r->group->member[0].dev,
+                                r->vol, r->block);
+        else if (status < 0 && status != -EILSEQ)
+                pool_device_error(pool, group_dev(pool, r->group), status);
+        group_unref(pool, r->group);
+        r->done(r, status);
+}
+
+static void block_send(struct block_read *r)
+{
+        r->pio.iov = (struct iovec){r->buf, ZP_BLOCK};
+        r->pio.cb = block_done;
+        r->pio.io = (struct zdev_io){
+            .op = ZDEV_READ,
+            .zone = r->group->member[0].zone,
+            .block = addr_offset(r->entry.addr),
+            .nblocks = 1,
+            .iov = &r->pio.iov,
+            .niov = 1,
+        };
+        pio_submit(r->pool, group_dev(r->pool, r->group)->dev, &r->pio);
+}
+
+void block_read_start(struct pool *pool, struct block_read *r, struct entry e)
+{
+        r->pool = pool;
+        r->entry = e;
+        r->tries = 0;
+        r->group = &pool->groups[addr_group(e.addr)];
+        group_ref(r->group);
+        block_send(r);
+}
+
+/* ---- requests ---- */
+
+struct reader {
+        struct deferred later;
+        struct volume *vol;
+        struct volume_io *io;
+        uint32_t pending;
+        int status;
+};
+
+/* Whole blocks that lie together. */
+struct run {
+        struct pio pio;
+        struct reader *rd;
+        struct group *group;
+        uint64_t block; /* of the volume */
+        uint32_t off, n;
+        uint32_t checked;
+        size_t at; /* in the caller's bytes */
+        struct iovec *iov;
+        struct block_read again;
+        uint32_t *crc;
+};
+
+/* A block of which only a part is wanted. */
+struct edge {
+        struct block_read read;
+        struct reader *rd;
+        size_t at, skip, len;
+};
+
+static void finish(struct reader *rd)
+{
+        struct volume_io *io = rd->io;
+        int status = rd->status;
+
+        pool_release(rd);
+        io->done(io, status);
+}
+
+static void finish_later(struct deferred *d)
+{
+        finish(container_of(d, struct reader, later));
+}
+
+static void part_done(struct reader *rd, int status)
+{
+        if (status < 0 && rd->status == 0)
+                rd->status = status;
+        if (!--rd->pending)
+                finish(rd);
+}
+
+static void to_caller(const struct volume_io *io, size_t at, const uint8_t *src, size_t len)
+{
+        for (int i = 0; i < io->niov && len; i++) {
+                if (at >= io->iov[i].iov_len) {
+                        at -= io->iov[i].iov_len;
+                        continue;
+                }
+                size_t n = MIN(io->iov[i].iov_len - at, len);
+                if (src) {
+                        memcpy((uint8_t *)io->iov[i].iov_base + at, src, n);
+                        src += n;
+                } else {
+                        memset((uint8_t *)io->iov[i].iov_base + at, 0, n);
+                }
+                len -= n;
+                at = 0;
+        }
+}
+
+static uint32_t caller_crc(const struct volume_io *io, size_t at, size_t len)
+{
+        uint32_t crc = 0;
+
+        for (int i = 0; i < io->niov && len; i++) {
+                if (at >= io->iov[i].iov_len) {
+                        at -= io->iov[i].iov_len;
+                        continue;
+                }
+                size_t n = MIN(io->iov[i].iov_len - at, len);
+                crc = crc32c(crc, (uint8_t *)io->iov[i].iov_base + at, n);
+                len -= n;
+                at = 0;
+        }
+        return crc;
+}
+
+static void run_end(struct run *r, int status)
+{
+        struct reader *rd = r->rd;
+        struct pool *pool = rd->vol->pool;
+
+        group_unref(pool, r->group);
+        pool_block_put(pool, r->again.buf);
+        pool_release(r->iov);
+        pool_release(r->crc);
+        pool_release(r);
+        part_done(rd, status);
+}
+
+static void run_check(struct run *r);
+
+static void run_reread(struct block_read *again, int status)
+{
+        struct run *r = container_of(again, struct run, again);
+
+        if (status < 0) {
+                run_end(r, status);
+                return;
+        }
+        to_caller(r->rd->io, r->at + (size_t)r->checked * ZP_BLOCK, again->buf, ZP_BLOCK);
+        r->checked++;
+        run_check(r);
+}
+
+static void run_check(struct run *r)
+{
+        struct pool *pool = r->rd->vol->pool;
+
+        for (; pool->options.checksums && r->checked < r->n; r->checked++) {
+                size_t at = r->at + (size_t)r->checked * ZP_BLOCK;
+                if (caller_crc(r->rd->io, at, ZP_BLOCK) == r->crc[r->checked])
+                        continue;
+                if (!r->again.buf)
+                        r->again.buf = pool_block_get(pool);
+                if (!r->again.buf) {
+                        run_end(r, -ENOMEM);
+                        return;
+                }
+                r->again.vol = r->rd->vol;
+                r->again.block = r->block + r->checked;
+                r->again.done = run_reread;
+                block_read_start(pool, &r->again,
+                                 (struct entry){addr_make(r->group->id, r->off + r->checked),
+                                                r->crc[r->checked]});
+                return;
+        }
+        run_end(r, 0);
+}
+
+static void run_done(struct pio *p, int status)
+{
+        struct run *r = container_of(p, struct run, pio);
+
+        if (status < 0) {
+                pool_device_error(p->pool, group_dev(p->pool, r->group), status);
+                run_end(r, status);
+                return;
+        }
+        run_check(r);
+}
+
+static int run_start(struct reader *rd, uint64_t block, struct entry first, uint32_t n, size_t at)
+{
+        struct pool *pool = rd->vol->pool;
+        struct run *r = pool_alloc(pool, sizeof(*r));
+
+        if (r) {
+                r->iov = pool_alloc(pool, (size_t)rd->io->niov * sizeof(*r->iov));
+                r->crc = pool_alloc(pool, n * sizeof(*r->crc));
+        }
+        if (!r || !r->iov || !r->crc) {
+                if (r) {
+                        pool_release(r->iov);
+                        pool_release(r->crc);
+                }
+                pool_release(r);
+                return -ENOMEM;
+        }
+        r->rd = rd;
+        r->group = &pool->groups[addr_group(first.addr)];
+        r->block = block;
+        r->off = addr_offset(first.addr);
+        r->n = n;
+        r->at = at;
+        for (uint32_t i = 0; i < n; i++)
+                r->crc[i] = tree_get(&rd->vol->tree, block + i).crc;
+        r->pio.cb = run_done;
+        r->pio.io = (struct zdev_io){
+            .op = ZDEV_READ,
+            .zone = r->group->member[0].zone,
+            .block = r->off,
+            .nblocks = n,
+            .iov = r->iov,
+            .niov = iov_slice(rd->io->iov, rd->io->niov, at, (size_t)n * ZP_BLOCK, r->iov),
+        };
+        group_ref(r->group);
+        rd->pending++;
+        pio_submit(pool, group_dev(pool, r->group)->dev, &r->pio);
+        return 0;
+}
+
+static void edge_done(struct block_read *read, int status)
+{
+        struct edge *e = container_of(read, struct edge, read);
+        struct reader *rd = e->rd;
+
+        if (status == 0)
+                to_caller(rd->io, e->at, read->buf + e->skip, e->len);
+        pool_block_put(read->pool, read->buf);
+        pool_release(e);
+        part_done(rd, status);
+}
+
+static int edge_start(struct reader *rd, uint64_t block, struct entry entry, size_t at, size_t skip,
+                      size_t len)
+{
+        struct pool *pool = rd->vol->pool;
+        struct edge *e = pool_alloc(pool, sizeof(*e));
+
+        if (!e || !(e->read.buf = pool_block_get(pool))) {
+                pool_release(e);
+                return -ENOMEM;
+        }
+        e->rd = rd;
+        e->at = at;
+        e->skip = skip;
+        e->len = len;
+        e->read.vol = rd->vol;
+        e->read.block = block;
+        e->read.done = edge_done;
+        rd->pending++;
+        block_read_start(pool, &e->read, entry);
+        return 0;
+}
+
+/* Starts what lies at the position; returns the bytes it covers. */
+static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left)
+{
+        struct tree *t = &rd->vol->tree;
+        uint64_t block = pos / ZP_BLOCK;
+        size_t skip = pos % ZP_BLOCK, len = MIN(left, ZP_BLOCK - skip);
+        struct entry e = tree_get(t, block);
+        int rc = 0;
+
+        if (!(e.addr & ADDR_MAPPED)) {
+                to_caller(rd->io, at, NULL, len);
+                return len;
+        }
+        if (len < ZP_BLOCK) {
+                rc = edge_start(rd, block, e, at, skip, len);
+        } else {
+                struct group *g = &rd->vol->pool->groups[addr_group(e.addr)];
+                uint32_t max = group_dev(rd->vol->pool, g)->dev->geo.max_io_blocks, n = 1;
+                while (n < max && left - len >= ZP_BLOCK &&
+                       tree_get(t, block + n).addr == e.addr + n) {
+                        len += ZP_BLOCK;
+                        n++;
+                }
+                rc = run_start(rd, block, e, n, at);
+        }
+        if (rc < 0)
+                rd->status = rc;
+        return len;
+}
+
+void read_start(struct volume *vol, struct volume_io *io)
+{
+        struct reader *rd = pool_alloc(vol->pool, sizeof(*rd));
+        size_t at = 0;
+
+        if (!rd) {
+                io_fail_later(vol->pool, io, -ENOMEM);
+                return;
+        }
+        rd->vol = vol;
+        rd->io = io;
+        rd->pending = 1;
+        while (at < io->length_bytes)
+                at += part_start(rd, io->offset_bytes + at, at, io->length_bytes - at);
+        if (!--rd->pending) {
+                rd->later.call = finish_later;
+                pool_defer(vol->pool, &rd->later);
+        }
+}

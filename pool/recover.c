@@ -1,0 +1,406 @@
+/* Replay: what the groups hold above the root.
+ *
+ * 1. Walk the chains of groups that were open at the root, from where they were, and of free ones
+ *    that have been written since (their generation must be the one the root gave them).
+ * 2. Above the highest durable mark of any header, a batch counts only if every data block's crc32c
+ *    is right; behind the first that is not, the group's chain has ended.
+ * 3. Apply in the order of sequences, by the run-time rule (record.c).
+ * 4. Settle each group: go on behind an intact tail, finish and seal behind a gap, reset what holds
+ *    nothing that counts. Table pages in groups closed that way are written anew by the checkpoint,
+ *    so that crashes in a row do not use groups up.
+ *
+ * Everything before the checkpoint can be repeated: resets touch only groups without a record.
+ */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct found {
+        struct group *group;
+        struct header h;
+        uint8_t *buf;
+        bool dropped;
+};
+
+static uint64_t zone_end_of(struct pool *pool, const struct group *g)
+{
+        return MIN((uint64_t)g->cap, zone_end(&group_dev(pool, g)->zones[g->member[0].zone]));
+}
+
+static const struct zdev_zone *zone_of(struct pool *pool, const struct group *g)
+{
+        return &group_dev(pool, g)->zones[g->member[0].zone];
+}
+
+void recover_fini(struct import *im)
+{
+        for (uint32_t i = 0; i < im->nfound; i++)
+                free(im->found[i].buf);
+        free(im->found);
+        im->found = NULL;
+        im->nfound = 0;
+        walk_fini(&im->walk);
+}
+
+/* ---- 4: settle ---- */
+
+struct zone_op {
+        struct pio pio;
+        struct import *im;
+        struct group *group;
+};
+
+static void checkpoint_next(struct import *im);
+
+static void zone_op_done(struct pio *p, int status)
+{
+        struct zone_op *z = container_of(p, struct zone_op, pio);
+        struct import *im = z->im;
+        struct group *g = z->group;
+        struct pool *pool = p->pool;
+
+        group_dev(pool, g)->written++;
+        if (p->io.op == ZDEV_RESET) {
+                if (status == 0) {
+                        g->needs_reset = false;
+                } else {
+                        pool_device_error(pool, group_dev(pool, g), status);
+                        g->state = GROUP_BAD;
+                }
+        }
+        pool_release(z);
+        if (!--im->pending)
+                checkpoint_next(im);
+}
+
+static void zone_op(struct import *im, struct group *g, enum zdev_op op)
+{
+        struct zone_op *z = pool_alloc(im->pool, sizeof(*z));
+
+        if (!z)
+                return; /* a reset is asked for again at run time, a finish is not needed */
+        z->im = im;
+        z->group = g;
+        z->pio.cb = zone_op_done;
+        z->pio.io = (struct zdev_io){.op = op, .zone = g->member[0].zone};
+        im->pending++;
+        pio_submit(im->pool, group_dev(im->pool, g)->dev, &z->pio);
+}
+
+static bool only_pages(const struct found *f)
+{
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+
+        if (f->h.kind == HEADER_SUMMARY)
+                return true;
+        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
+                if (rec.type != RECORD_PAGE && rec.type != RECORD_INODE)
+                        return false;
+        return true;
+}
+
+static void settle_walked(struct import *im, struct group *g, bool was_free)
+{
+        struct pool *pool = im->pool;
+        const struct zdev_zone *zone = zone_of(pool, g);
+        bool pages = true, summary = false;
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < im->nfound; i++) {
+                const struct found *f = &im->found[i];
+                if (f->group != g || f->dropped)
+                        continue;
+                n++;
+                pages &= only_pages(f);
+                summary = f->h.kind == HEADER_SUMMARY;
+                g->cls = (enum cls)f->h.cls;
+                g->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
+                g->last_seq = f->h.seq;
+                g->last_sum = f->h.sum;
+                g->summary = summary ? f->h.header_blocks : 0;
+        }
+        g->wp = g->tail;
+        if (was_free && pages) {
+                g->tail = g->wp = g->summary = 0;
+                g->last_seq = g->last_sum = 0;
+                g->state = GROUP_FREE;
+                g->needs_reset = zone->state != ZDEV_ZONE_EMPTY;
+                return;
+        }
+        struct stream *s = &pool->streams[g->cls];
+        if (summary) {
+                g->state = GROUP_SEALED;
+        } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
+                   (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED)) {
+                g->state = GROUP_OPEN;
+                g->nosummary = true;
+                s->open = g;
+        } else {
+                g->state = GROUP_SEALED;
+                im->retired_tables |= g->cls == CLASS_TABLE;
+        }
+        g->seal_seq = im->root.seq;
+}
+
+static void settle(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        im->pending = 1;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                const struct zdev_zone *zone = zone_of(pool, g);
+                uint8_t was = im->root.groups[i].state;
+                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
+                if (was == ROOT_GROUP_BAD)
+                        continue;
+                if (was == ROOT_GROUP_SEALED)
+                        g->state = GROUP_SEALED;
+                else
+                        settle_walked(im, g, was == ROOT_GROUP_FREE);
+                if (gone && g->state == GROUP_FREE)
+                        g->state = GROUP_BAD;
+                if (g->state == GROUP_FREE && g->needs_reset)
+                        zone_op(im, g, ZDEV_RESET);
+                else if (g->state == GROUP_SEALED && !gone &&
+                         (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED))
+                        zone_op(im, g, ZDEV_FINISH);
+        }
+        if (!--im->pending)
+                checkpoint_next(im);
+}
+
+static void dirty_retired(struct pool *pool, const struct import *im, struct tree *t,
+                          struct page *p)
+{
+        uint64_t addr = p->parent ? p->parent->addr[p->slot] : t->root_entry.addr;
+
+        for (unsigned i = 0; p->level && i < ENTRIES; i++)
+                if (p->child[i])
+                        dirty_retired(pool, im, t, p->child[i]);
+        if (addr && pool->groups[addr_group(addr)].state == GROUP_SEALED &&
+            im->root.groups[addr_group(addr)].state != ROOT_GROUP_SEALED)
+                page_mark_dirty(pool, t, p);
+}
+
+/* Counters and lists from the states, which are final now. */
+static void checkpoint_next(struct import *im)
+{
+        struct pool *pool = im->pool;
+        struct volume *vol;
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                if (g->state == GROUP_FREE)
+                        group_make_free(pool, g);
+                if (g->state == GROUP_SEALED && !g->live)
+                        pool->count.emptied++;
+        }
+        space_init(pool);
+        list_for_each (vol, &pool->volumes, node) {
+                struct entry inode = tree_get(&pool->catalog, vol->slot);
+                if (im->retired_tables && vol->tree.root)
+                        dirty_retired(pool, im, &vol->tree, vol->tree.root);
+                if (im->retired_tables && inode.addr &&
+                    pool->groups[addr_group(inode.addr)].state == GROUP_SEALED)
+                        vol->dirty = true;
+        }
+        if (im->retired_tables && pool->catalog.root)
+                dirty_retired(pool, im, &pool->catalog, pool->catalog.root);
+        import_replayed(im);
+}
+
+/* ---- 3: apply ---- */
+
+static int by_seq(const void *a, const void *b)
+{
+        const struct found *x = a, *y = b;
+
+        return x->h.seq < y->h.seq ? -1 : x->h.seq > y->h.seq;
+}
+
+static void apply(struct import *im)
+{
+        int rc = 0;
+
+        if (im->nfound)
+                qsort(im->found, im->nfound, sizeof(*im->found), by_seq);
+        for (uint32_t i = 0; i < im->nfound && rc == 0; i++) {
+                struct found *f = &im->found[i];
+                struct record rec;
+                uint32_t pos = 0, data = 0;
+                if (f->dropped || f->h.kind != HEADER_BATCH || f->h.seq <= im->root.seq)
+                        continue;
+                while (rc == 0 &&
+                       record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
+                        rc = record_apply(im->pool, &rec, f->h.seq, f->group->id,
+                                          f->h.offset + f->h.header_blocks);
+        }
+        if (rc < 0)
+                import_fail(im, -rc, "pool %s: replaying: %s", im->pool->name, strerror(-rc));
+        else
+                settle(im);
+}
+
+/* ---- 2: verify ---- */
+
+static void verify_next(struct import *im);
+
+static void drop_from(struct import *im, uint32_t first)
+{
+        for (uint32_t i = first; i < im->nfound; i++)
+                if (im->found[i].group == im->found[first].group)
+                        im->found[i].dropped = true;
+}
+
+static void block_checked(struct block_read *r, int status)
+{
+        struct import *im = r->ctx;
+
+        if (status == -EILSEQ) {
+                drop_from(im, im->verify);
+                im->verify++;
+                im->check_pos = im->check_data = 0;
+                im->check_block = UINT32_MAX;
+        } else if (status < 0) {
+                import_fail(im, -status, "pool %s: reading during recovery: %s", im->pool->name,
+                            strerror(-status));
+                return;
+        } else {
+                im->check_block++;
+        }
+        verify_next(im);
+}
+
+/* False: the batch is through. */
+static bool next_check(struct import *im, const struct found *f)
+{
+        while (im->check_block == UINT32_MAX ||
+               im->check_block >= record_data_blocks(im->check_rec.type, im->check_rec.count)) {
+                if (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &im->check_pos,
+                                &im->check_data, &im->check_rec) <= 0)
+                        return false;
+                im->check_block = 0;
+        }
+        return true;
+}
+
+static void verify_next(struct import *im)
+{
+        for (; im->verify < im->nfound; im->verify++) {
+                struct found *f = &im->found[im->verify];
+                if (f->dropped || f->h.seq <= im->mark || f->h.kind != HEADER_BATCH)
+                        continue;
+                if (!next_check(im, f)) {
+                        im->check_pos = im->check_data = 0;
+                        im->check_block = UINT32_MAX;
+                        continue;
+                }
+                uint32_t off =
+                    f->h.offset + f->h.header_blocks + im->check_rec.data + im->check_block;
+                im->check.verify = true;
+                im->check.quiet = true;
+                im->check.done = block_checked;
+                im->check.ctx = im;
+                block_read_start(im->pool, &im->check,
+                                 (struct entry){addr_make(f->group->id, off),
+                                                record_crc(&im->check_rec, im->check_block)});
+                return;
+        }
+        pool_block_put(im->pool, im->check.buf);
+        im->check.buf = NULL;
+        apply(im);
+}
+
+static void verify(struct import *im)
+{
+        im->check.buf = pool_block_get(im->pool);
+        if (!im->check.buf) {
+                import_fail(im, ENOMEM, "pool %s: no memory", im->pool->name);
+                return;
+        }
+        im->verify = 0;
+        im->check_block = UINT32_MAX;
+        im->check_pos = im->check_data = 0;
+        verify_next(im);
+}
+
+/* ---- 1: walk ---- */
+
+static void walk_groups(struct import *im);
+
+static void header_found(struct walk *w)
+{
+        struct import *im = w->ctx;
+
+        if (im->nfound == im->found_cap) {
+                uint32_t cap = im->found_cap ? im->found_cap * 2 : 256;
+                struct found *more = realloc(im->found, cap * sizeof(*more));
+                if (!more) {
+                        import_fail(im, ENOMEM, "pool %s: no memory", im->pool->name);
+                        return;
+                }
+                im->found = more;
+                im->found_cap = cap;
+        }
+        im->found[im->nfound++] = (struct found){w->group, w->h, steal_ptr(&w->buf), false};
+        w->cap = 0;
+        im->seen = MAX(im->seen, w->h.seq);
+        im->mark = MAX(im->mark, w->h.mark);
+        walk_next(w);
+}
+
+static void walked(struct walk *w, int status)
+{
+        struct import *im = w->ctx;
+
+        if (status < 0) {
+                import_fail(im, -status, "pool %s: device %s: walking zone %u: %s", im->pool->name,
+                            group_dev(im->pool, w->group)->dev->path, w->group->member[0].zone,
+                            strerror(-status));
+                return;
+        }
+        im->next_group++;
+        walk_groups(im);
+}
+
+static void walk_groups(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        for (; im->next_group < pool->ngroups; im->next_group++) {
+                struct group *g = &pool->groups[im->next_group];
+                const struct root_group *rg = &im->root.groups[im->next_group];
+                uint64_t stop = zone_end_of(pool, g);
+                if (zone_of(pool, g)->state == ZDEV_ZONE_OFFLINE)
+                        continue;
+                if (rg->state != ROOT_GROUP_OPEN && rg->state != ROOT_GROUP_FREE)
+                        continue;
+                uint32_t from = rg->state == ROOT_GROUP_OPEN ? rg->wp : 0;
+                if (stop <= from)
+                        continue;
+                walk_fini(&im->walk);
+                im->walk = (struct walk){.pool = pool,
+                                         .group = g,
+                                         .off = from,
+                                         .end = (uint32_t)stop,
+                                         .prev_seq = rg->last_seq,
+                                         .prev_sum = rg->last_sum,
+                                         .found = header_found,
+                                         .done = walked,
+                                         .ctx = im};
+                walk_start(&im->walk);
+                return;
+        }
+        verify(im);
+}
+
+void recover_start(struct import *im)
+{
+        im->seen = im->root.seq;
+        im->mark = im->root.seq;
+        im->next_group = 0;
+        walk_groups(im);
+}

@@ -1,0 +1,113 @@
+/* Root records: what the label ring of every device holds, newest last. Pure: bytes and structs.
+ *
+ * A root is `blocks` blocks of 4096 bytes:
+ *
+ *   offset size  meaning
+ *        0    4  magic "ZPRT"
+ *        4    2  format version; a newer one keeps the fields up to `name` in their places
+ *        6    2  zero
+ *        8    8  generation of this root, raised by each
+ *       16   16  pool uuid
+ *       32   16  uuid of the device that holds this copy
+ *       48    4  index of that device
+ *       52    4  number of devices
+ *       56    8  checkpoint sequence: the tables below hold every record up to it
+ *       64    8  next tree id to hand out
+ *       72    8  catalog's root entry: address
+ *       80    4  catalog's root entry: crc32c
+ *       84    1  catalog's height, levels
+ *       85    3  zero
+ *       88   16  secret of the keyed checksums
+ *      104    4  number of groups
+ *      108    4  blocks of this root
+ *      112    4  options: bit 0 verify data checksums
+ *      116    4  reserve, permille
+ *      120    4  checkpoint share, permille
+ *      124    4  crc32c of all blocks, this field taken as zero
+ *      128   64  name, NUL-padded
+ *      192   32  counters: user, device, cleaning, table blocks written (8 each)
+ *      224   32  zero
+ *      256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 zero (4)
+ *                                         24 zone size in blocks (8)  32 zero (16)
+ *                groups, 72 bytes each:   0 state (1)  1 class (1)  2 width (1)  3 flags (1)
+ *                                         4 generation  8 live blocks  12 written blocks
+ *                                        16 capacity  20 blocks of the summary at the end, 0: none
+ *                                        24 last sequence (8)  32 its header's checksum (8)
+ *                                        40 sequence when sealed (8)
+ *                                        48 3 x { zone (4), device (2), zero (2) }
+ */
+#ifndef ZONEPOOL_POOL_ROOT_H
+#define ZONEPOOL_POOL_ROOT_H
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "pool/keyed.h"
+#include "pool/pool.h"
+
+enum {
+        ROOT_FIXED = 256,
+        ROOT_DEVICE_BYTES = 48,
+        ROOT_GROUP_BYTES = 72,
+        ROOT_MAX_BLOCKS = 1 << 18,
+        LABEL_ZONES = 2, /* zones 0 and 1 of every device */
+};
+
+enum root_group_state {
+        ROOT_GROUP_FREE = 0,
+        ROOT_GROUP_OPEN = 1,
+        ROOT_GROUP_SEALED = 2,
+        ROOT_GROUP_BAD = 3
+};
+
+struct root_member {
+        uint32_t zone;
+        uint16_t dev;
+};
+
+struct root_group {
+        uint8_t state, cls, width, flags;
+        uint32_t generation, live, wp, cap, summary;
+        uint64_t last_seq, last_sum, seal_seq;
+        struct root_member member[POOL_MAX_GROUP_WIDTH];
+};
+
+struct root_device {
+        struct uuid uuid;
+        uint32_t nr_zones;
+        uint64_t zone_blocks;
+};
+
+struct root {
+        uint16_t version;
+        uint64_t generation;
+        struct uuid pool, device;
+        uint32_t index, ndevices;
+        uint64_t seq, next_tree;
+        uint64_t catalog_addr;
+        uint32_t catalog_crc;
+        uint8_t catalog_height;
+        uint8_t secret[KEYED_SECRET_BYTES];
+        uint32_t ngroups, blocks;
+        bool checksums;
+        uint32_t reserve_permille, checkpoint_permille;
+        char name[POOL_NAME_MAX + 1];
+        uint64_t user_blocks, device_blocks, clean_blocks, table_blocks;
+        struct root_device *devices; /* ndevices; owned */
+        struct root_group *groups; /* ngroups; owned */
+};
+
+/* Blocks a root of that many devices and groups takes. */
+uint32_t root_blocks(uint32_t ndevices, uint32_t ngroups);
+/* buf holds root->blocks blocks. */
+void root_encode(const struct root *root, uint8_t *buf);
+/* For another device's copy: uuid and index are changed in place. */
+void root_set_device(uint8_t *buf, uint32_t blocks, const struct uuid *device, uint32_t index);
+/* The fixed part of the first block: magic and bounds only. Returns 0, -EBADMSG, or
+ * -EPROTONOSUPPORT with everything up to name valid. devices and groups are NULL. */
+int root_decode_fixed(const uint8_t *block, struct root *ret_root);
+/* All of it. Returns 0 (free with root_fini), -EBADMSG, -EPROTONOSUPPORT, -ENOMEM. */
+int root_decode(const uint8_t *buf, uint32_t blocks, struct root *ret_root);
+/* Accepts a zeroed struct. */
+void root_fini(struct root *root);
+
+#endif

@@ -1,0 +1,117 @@
+/* Walking the chain of a group's batches: each header stands right behind the batch before it and
+ * names it. A header is only looked for there; where none verifies the chain ends. */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void read_more(struct walk *w);
+
+static void end(struct walk *w, int status)
+{
+        w->done(w, status);
+}
+
+static bool belongs(const struct walk *w, const struct header *h)
+{
+        const struct group *g = w->group;
+
+        if (h->group != g->id || h->generation != g->generation || h->offset != w->off ||
+            !uuid_equal(&h->pool, &w->pool->uuid))
+                return false;
+        if (!w->any_prev && (h->prev_seq != w->prev_seq || h->prev_sum != w->prev_sum))
+                return false;
+        return h->seq > h->prev_seq && h->seq > h->mark &&
+               (uint64_t)w->off + h->header_blocks + h->data_blocks <= w->end;
+}
+
+static void block_read(struct pio *p, int status)
+{
+        struct walk *w = container_of(p, struct walk, pio);
+
+        if (status < 0) {
+                end(w, status);
+                return;
+        }
+        w->got += p->io.nblocks;
+        if (w->got == 1 && w->need == 1) {
+                if (header_decode(w->buf, &w->h) < 0 || !belongs(w, &w->h)) {
+                        end(w, 0);
+                        return;
+                }
+                w->need = w->h.header_blocks;
+        }
+        if (w->got < w->need) {
+                read_more(w);
+                return;
+        }
+        if (header_verify(&w->h, w->buf, w->pool->secret) < 0) {
+                end(w, 0);
+                return;
+        }
+        w->found(w);
+}
+
+static void read_more(struct walk *w)
+{
+        struct pdev *d = group_dev(w->pool, w->group);
+        uint32_t n = MIN(w->need - w->got, d->dev->geo.max_io_blocks);
+
+        if (w->cap < w->need) {
+                void *buf = NULL;
+                if (posix_memalign(&buf, ZP_BLOCK, (size_t)w->need * ZP_BLOCK)) {
+                        end(w, -ENOMEM);
+                        return;
+                }
+                if (w->buf)
+                        memcpy(buf, w->buf, (size_t)w->got * ZP_BLOCK);
+                free(w->buf);
+                w->buf = buf;
+                w->cap = w->need;
+        }
+        w->pio.iov = (struct iovec){w->buf + (size_t)w->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
+        w->pio.cb = block_read;
+        w->pio.io = (struct zdev_io){
+            .op = ZDEV_READ,
+            .zone = w->group->member[0].zone,
+            .block = w->off + w->got,
+            .nblocks = n,
+            .iov = &w->pio.iov,
+            .niov = 1,
+        };
+        pio_submit(w->pool, d->dev, &w->pio);
+}
+
+static void look(struct walk *w)
+{
+        if (w->off >= w->end) {
+                end(w, 0);
+                return;
+        }
+        if (!w->buf)
+                w->cap = 0;
+        w->need = 1;
+        w->got = 0;
+        read_more(w);
+}
+
+void walk_start(struct walk *w)
+{
+        look(w);
+}
+
+void walk_next(struct walk *w)
+{
+        w->off += w->h.header_blocks + w->h.data_blocks;
+        w->prev_seq = w->h.seq;
+        w->prev_sum = w->h.sum;
+        w->any_prev = false;
+        look(w);
+}
+
+void walk_fini(struct walk *w)
+{
+        free(w->buf);
+        w->buf = NULL;
+        w->cap = 0;
+}

@@ -1,0 +1,308 @@
+/* See t_pool.h. A crash and an export leave the devices: the pool is handed proxies whose close
+ * does nothing, so that the same memory can be imported again. */
+#include "t_pool.h"
+
+#include "base/rng.h"
+#include "pool/device/mem.h"
+#include "pool/inspect.h"
+#include "tests/t_suite.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct proxy {
+        struct zdev dev;
+        struct zdev *mem;
+        struct list ios; /* submitted by the pool, not answered yet */
+        bool dropped; /* answers go nowhere */
+};
+
+struct proxy_io {
+        struct zdev_io io; /* what the mem device sees */
+        struct zdev_io *from;
+        struct proxy *proxy;
+};
+
+static void proxy_done(struct zdev_io *io, int status)
+{
+        struct proxy_io *p = container_of(io, struct proxy_io, io);
+        struct zdev_io *from = p->from;
+        bool dropped = p->proxy->dropped;
+
+        free(p);
+        if (!dropped)
+                from->done(from, status);
+}
+
+static void proxy_submit(struct zdev *dev, struct zdev_io *io)
+{
+        struct proxy *p = container_of(dev, struct proxy, dev);
+        struct proxy_io *q = calloc(1, sizeof(*q));
+
+        q->io = *io;
+        q->io.done = proxy_done;
+        q->from = io;
+        q->proxy = p;
+        zdev_submit(p->mem, &q->io);
+}
+
+static void proxy_close(struct zdev *dev)
+{
+}
+
+static const struct zdev_ops proxy_ops = {"proxy", proxy_submit, proxy_close};
+
+static struct proxy *proxy_of(struct t_pool *t, uint32_t i)
+{
+        return container_of(t->devs[i], struct proxy, dev);
+}
+
+static uint64_t host_now(void *ctx)
+{
+        struct t_pool *t = ctx;
+        return t->now_ns += 1000;
+}
+
+static void host_random(void *ctx, void *buf, size_t len)
+{
+        struct t_pool *t = ctx;
+        struct rng r = {t->random++};
+        for (size_t i = 0; i < len; i++)
+                ((uint8_t *)buf)[i] = (uint8_t)rng_next(&r);
+}
+
+static void host_event(void *ctx, struct pool *pool, const struct pool_event *event)
+{
+        struct t_pool *t = ctx;
+        t->events[event->kind]++;
+}
+
+const struct pool_host *t_host(struct t_pool *t)
+{
+        static struct pool_host host;
+        host = (struct pool_host){host_now, host_random, host_event, NULL, t};
+        return &host;
+}
+
+void t_drive(struct t_pool *t)
+{
+        unsigned n;
+        do {
+                n = 0;
+                for (uint32_t i = 0; i < t->ndevs; i++)
+                        n += mem_device_run(proxy_of(t, i)->mem);
+        } while (n);
+}
+
+struct answer {
+        bool done;
+        int status;
+        struct t_pool *t;
+        struct pool *pool;
+        struct volume *vol;
+};
+
+static void formatted(void *ctx, int status, const struct err *err)
+{
+        struct answer *a = ctx;
+        a->done = true;
+        a->status = status;
+        if (err)
+                a->t->err = *err;
+}
+
+int t_format(struct t_pool *t, const char *name)
+{
+        struct answer a = {.t = t};
+        struct uuid uuid = {{1, 2, 3, (uint8_t)t->random}};
+
+        t->err = ERR_INIT;
+        pool_format(t->devs, t->ndevs, name, &uuid, t_host(t), &t->options, &a, formatted);
+        t_drive(t);
+        CU_ASSERT_TRUE_FATAL(a.done);
+        return a.status;
+}
+
+static void imported(void *ctx, int status, const struct err *err, struct pool *pool)
+{
+        struct answer *a = ctx;
+        a->done = true;
+        a->status = status;
+        a->pool = pool;
+        if (err)
+                a->t->err = *err;
+}
+
+int t_import(struct t_pool *t)
+{
+        struct answer a = {.t = t};
+
+        t->err = ERR_INIT;
+        pool_import(t->devs, t->ndevs, t_host(t), &t->options, &a, imported);
+        t_drive(t);
+        CU_ASSERT_TRUE_FATAL(a.done);
+        t->pool = a.pool;
+        return a.status;
+}
+
+void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zone_blocks)
+{
+        struct mem_device_spec spec = {
+            .nr_zones = nr_zones, .zone_blocks = zone_blocks, .max_open = 5, .max_active = 5};
+
+        *t = (struct t_pool){.ndevs = ndevs, .options = POOL_OPTIONS_DEFAULT, .random = 1};
+        for (uint32_t i = 0; i < ndevs; i++) {
+                struct proxy *p = calloc(1, sizeof(*p));
+                CU_ASSERT_EQUAL_FATAL(mem_device_new(&spec, NULL, &p->mem), 0);
+                p->dev = *p->mem;
+                p->dev.ops = &proxy_ops;
+                t->devs[i] = &p->dev;
+        }
+        CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+}
+
+void t_crash(struct t_pool *t)
+{
+        for (uint32_t i = 0; i < t->ndevs; i++)
+                proxy_of(t, i)->dropped = true;
+        pool_abandon(t->pool);
+        t->pool = NULL;
+        t_drive(t);
+        for (uint32_t i = 0; i < t->ndevs; i++)
+                proxy_of(t, i)->dropped = false;
+}
+
+static void finished(void *ctx, int status)
+{
+        struct answer *a = ctx;
+        a->done = true;
+        a->status = status;
+}
+
+void t_export(struct t_pool *t)
+{
+        struct answer a = {0};
+        pool_export(t->pool, &a, finished);
+        t_drive(t);
+        CU_ASSERT_TRUE_FATAL(a.done);
+        CU_ASSERT_EQUAL(a.status, 0);
+        t->pool = NULL;
+}
+
+void t_fini(struct t_pool *t)
+{
+        if (t->pool)
+                t_crash(t);
+        for (uint32_t i = 0; i < t->ndevs; i++) {
+                zdev_close(proxy_of(t, i)->mem);
+                free(proxy_of(t, i));
+        }
+}
+
+static void created(void *ctx, int status, struct volume *vol)
+{
+        struct answer *a = ctx;
+        a->done = true;
+        a->status = status;
+        a->vol = vol;
+}
+
+int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **ret_vol)
+{
+        struct answer a = {0};
+        struct volume_spec spec = {
+            .name = name, .size_bytes = size, .owner = "first", .owner_len = 5};
+
+        memset(spec.uuid.b, 7, 16);
+        memcpy(spec.uuid.b, name, strnlen(name, 15));
+        volume_create(t->pool, &spec, &a, created);
+        CU_ASSERT_FALSE(a.done);
+        t_drive(t);
+        CU_ASSERT_TRUE_FATAL(a.done);
+        if (a.status == 0)
+                *ret_vol = a.vol;
+        return a.status;
+}
+
+static void io_done(struct volume_io *io, int status)
+{
+        struct answer *a = io->priv;
+        a->done = true;
+        a->status = status;
+}
+
+static int submit(struct volume *vol, struct t_pool *t, struct volume_io *io)
+{
+        struct answer *a = calloc(1, sizeof(*a));
+        struct volume_io *own = malloc(sizeof(*own));
+
+        *own = *io;
+        own->priv = a;
+        own->done = io_done;
+        volume_submit(vol, own);
+        CU_ASSERT_FALSE(a->done);
+        t_drive(t);
+        int status = a->done ? a->status : -EINPROGRESS;
+        if (a->done) { /* else: held, for as long as the test goes on */
+                free(a);
+                free(own);
+        }
+        return status;
+}
+
+int t_io(struct volume *vol, struct t_pool *t, enum volume_op op, uint64_t offset, void *buf,
+         uint64_t len, bool fua)
+{
+        struct iovec iov = {buf, len};
+        struct volume_io io = {.op = op,
+                               .fua = fua,
+                               .offset_bytes = offset,
+                               .length_bytes = len,
+                               .iov = buf ? &iov : NULL,
+                               .niov = buf ? 1 : 0};
+        return submit(vol, t, &io);
+}
+
+int t_io_nohold(struct volume *vol, struct t_pool *t, uint64_t offset, void *buf, uint64_t len)
+{
+        struct iovec iov = {buf, len};
+        struct volume_io io = {.op = VOLUME_WRITE,
+                               .no_hold = true,
+                               .offset_bytes = offset,
+                               .length_bytes = len,
+                               .iov = &iov,
+                               .niov = 1};
+        return submit(vol, t, &io);
+}
+
+int t_flush(struct volume *vol, struct t_pool *t)
+{
+        return t_io(vol, t, VOLUME_FLUSH, 0, NULL, 0, false);
+}
+
+int t_checkpoint(struct t_pool *t)
+{
+        struct answer a = {0};
+        pool_checkpoint(t->pool, &a, finished);
+        t_drive(t);
+        CU_ASSERT_TRUE_FATAL(a.done);
+        return a.status;
+}
+
+void t_check(struct t_pool *t)
+{
+        struct err err = ERR_INIT;
+        if (pool_inspect_check(t->pool, &err) < 0) {
+                printf("\n    %s\n", err.msg);
+                CU_FAIL("the pool's books do not balance");
+        }
+}
+
+void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version)
+{
+        uint64_t *w = buf;
+        struct rng r = {key * 31 + block * 1000003 + version};
+        for (size_t i = 0; i < ZP_BLOCK / 8; i++)
+                w[i] = rng_next(&r);
+}

@@ -1,0 +1,45 @@
+/* A pool over mem devices that a test drives to and fro: every call here runs the devices until the
+ * answer is there. */
+#ifndef ZONEPOOL_TESTS_T_POOL_H
+#define ZONEPOOL_TESTS_T_POOL_H
+
+#include "base/err.h"
+#include "pool/pool.h"
+
+enum { T_MAX_DEVS = 4 };
+
+struct t_pool {
+        struct zdev *devs[T_MAX_DEVS];
+        uint32_t ndevs;
+        struct pool *pool;
+        struct pool_options options;
+        uint64_t now_ns, random;
+        unsigned events[8];
+        struct err err; /* of the last failure with text */
+};
+
+/* Makes ndevs devices of nr_zones zones of zone_blocks blocks and formats them. */
+void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zone_blocks);
+/* Formats the devices as they are. Returns the status. */
+int t_format(struct t_pool *t, const char *name);
+int t_import(struct t_pool *t);
+/* Loses everything in RAM: what a killed process does. The devices stay. */
+void t_crash(struct t_pool *t);
+void t_export(struct t_pool *t); /* the devices stay as they are: reopened at the next import */
+void t_fini(struct t_pool *t);
+/* Delivers completions until none is left. */
+void t_drive(struct t_pool *t);
+const struct pool_host *t_host(struct t_pool *t);
+
+int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **ret_vol);
+int t_io(struct volume *vol, struct t_pool *t, enum volume_op op, uint64_t offset, void *buf,
+         uint64_t len, bool fua);
+int t_io_nohold(struct volume *vol, struct t_pool *t, uint64_t offset, void *buf, uint64_t len);
+int t_flush(struct volume *vol, struct t_pool *t);
+int t_checkpoint(struct t_pool *t);
+/* Fails the test when the pool's books do not balance. */
+void t_check(struct t_pool *t);
+/* Fills a block with what names volume key, block and version. */
+void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version);
+
+#endif

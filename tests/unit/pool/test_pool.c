@@ -1,0 +1,119 @@
+/* The life of a pool: what is written is there again, after a clean export and after a crash. */
+#include "t_pool.h"
+
+#include "tests/t_suite.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { KB = 1024, MB = 1024 * 1024 };
+
+static void test_survives_export_and_import(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        uint8_t buf[ZP_BLOCK], back[ZP_BLOCK];
+
+        t_pool_new(&t, 2, 16, 256);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 8 * MB, &vol), 0);
+        for (uint64_t b = 0; b < 100; b++) {
+                t_fill(buf, 1, b, 1);
+                CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_WRITE, b * 3 * ZP_BLOCK, buf, ZP_BLOCK, false),
+                                0);
+        }
+        t_check(&t);
+        t_export(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check(&t);
+        vol = volume_by_name(t.pool, "disk");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(vol);
+        CU_ASSERT_EQUAL(volume_size_bytes(vol), 8 * MB);
+        for (uint64_t b = 0; b < 100; b++) {
+                t_fill(buf, 1, b, 1);
+                CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_READ, b * 3 * ZP_BLOCK, back, ZP_BLOCK, false),
+                                0);
+                CU_ASSERT_EQUAL(memcmp(buf, back, ZP_BLOCK), 0);
+                CU_ASSERT_EQUAL(
+                    t_io(vol, &t, VOLUME_READ, (b * 3 + 1) * ZP_BLOCK, back, ZP_BLOCK, false), 0);
+                CU_ASSERT_EQUAL(back[17], 0);
+        }
+        t_fini(&t);
+}
+
+static void test_survives_a_crash(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        uint8_t buf[ZP_BLOCK], back[ZP_BLOCK];
+        size_t len;
+
+        t_pool_new(&t, 1, 16, 256);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 8 * MB, &vol), 0);
+        for (int round = 1; round < 6; round++) {
+                for (uint64_t b = 0; b < 50; b++) {
+                        t_fill(buf, 1, b, (uint64_t)round);
+                        CU_ASSERT_EQUAL(
+                            t_io(vol, &t, VOLUME_WRITE, b * ZP_BLOCK, buf, ZP_BLOCK, false), 0);
+                }
+                if (round == 3)
+                        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+                CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+                t_crash(&t);
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                t_check(&t);
+                vol = volume_by_name(t.pool, "disk");
+                CU_ASSERT_PTR_NOT_NULL_FATAL(vol);
+                CU_ASSERT_EQUAL(memcmp(volume_owner(vol, &len), "first", 5), 0);
+                for (uint64_t b = 0; b < 50; b++) {
+                        t_fill(buf, 1, b, (uint64_t)round);
+                        CU_ASSERT_EQUAL(
+                            t_io(vol, &t, VOLUME_READ, b * ZP_BLOCK, back, ZP_BLOCK, false), 0);
+                        CU_ASSERT_EQUAL(memcmp(buf, back, ZP_BLOCK), 0);
+                }
+        }
+        t_fini(&t);
+}
+
+static void test_full_pool_can_be_overwritten_for_ever(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        struct pool_status st;
+        uint8_t buf[ZP_BLOCK], back[ZP_BLOCK];
+
+        t_pool_new(&t, 1, 16, 64);
+        pool_get_status(t.pool, &st);
+        CU_ASSERT_TRUE_FATAL(st.capacity_bytes >= 300 * ZP_BLOCK);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 64 * MB, &vol), 0);
+        pool_get_status(t.pool, &st);
+        uint64_t n = st.available_bytes / ZP_BLOCK;
+        for (uint64_t b = 0; b < n; b++) {
+                t_fill(buf, 1, b, 0);
+                CU_ASSERT_EQUAL_FATAL(t_io_nohold(vol, &t, b * ZP_BLOCK, buf, ZP_BLOCK), 0);
+        }
+        t_check(&t);
+        struct volume_info info;
+        volume_get_info(vol, &info);
+        CU_ASSERT_EQUAL(info.allocated_bytes, n * ZP_BLOCK);
+        for (uint64_t i = 0; i < 10 * n; i++) {
+                uint64_t b = i * 7919 % n;
+                t_fill(buf, 1, b, i + 1);
+                int rc = t_io(vol, &t, VOLUME_WRITE, b * ZP_BLOCK, buf, ZP_BLOCK, false);
+                CU_ASSERT_EQUAL_FATAL(rc, 0);
+                CU_ASSERT_EQUAL_FATAL(
+                    t_io(vol, &t, VOLUME_READ, b * ZP_BLOCK, back, ZP_BLOCK, false), 0);
+                CU_ASSERT_EQUAL(memcmp(buf, back, ZP_BLOCK), 0);
+        }
+        t_check(&t);
+        pool_get_status(t.pool, &st);
+        printf(" [%llu blocks of capacity, %.2f written per user block] ", (unsigned long long)n,
+               (double)st.device_write_bytes / (double)st.user_write_bytes);
+        t_fini(&t);
+}
+
+static const struct t_case cases[] = {
+    T_CASE(test_survives_export_and_import),
+    T_CASE(test_survives_a_crash),
+    T_CASE(test_full_pool_can_be_overwritten_for_ever),
+};
+T_MAIN("pool", cases)
