@@ -1,0 +1,111 @@
+/* What a volume may read as: for each sector the values that are allowed.
+ *
+ * Every write, discard, write-zeroes and clear is an op with the interval from its start to its
+ * end. A value is superseded once an op that started after the value's op ended has itself
+ * completed. At run time a read may return any value that is not superseded when the read starts,
+ * or that starts while it runs. After a power cut a sector may hold any value that is not
+ * superseded by a durable one: durable is what completed before a flush began that completed, or
+ * completed with FUA. Of one block all sectors must be of one moment: if one holds the result of an
+ * op, no other may hold something older than what that op, or one before it, left there.
+ *
+ * Data name the volume, the sector and the op, so that a stray value says where it comes from.
+ * Time: sim_time. */
+#ifndef ZONEPOOL_TESTS_SIM_ORACLE_H
+#define ZONEPOOL_TESTS_SIM_ORACLE_H
+
+#include "tests/sim/sim.h"
+
+enum { SECTORS_PER_BLOCK = ZP_BLOCK / VOLUME_SECTOR, MAX_OWNERS = 4 };
+
+/* End of an op that has not ended. */
+#define TIME_NEVER UINT32_MAX
+
+struct op {
+        uint32_t start, end; /* sim time */
+        bool data; /* else zeroes */
+        bool definite; /* ended with success */
+        uint16_t volume;
+};
+
+struct value {
+        uint32_t op; /* 0: the zeroes of the beginning */
+        uint32_t start; /* of the op, or later: when it was seen to be the last one */
+};
+
+struct sector {
+        uint32_t durable_start; /* values that ended before are superseded by a durable one */
+        uint16_t n, room;
+        struct value *values; /* NULL: only op 0 */
+};
+
+/* What a read in flight has to remember of its beginning. */
+struct oracle_view {
+        uint32_t start;
+        uint32_t nsectors;
+        uint32_t *floor; /* per sector: values that ended before are superseded */
+};
+
+enum fate { FATE_ABSENT, FATE_CREATING, FATE_THERE, FATE_DELETING };
+
+struct oracle_volume {
+        uint16_t number;
+        enum fate fate;
+        struct uuid uuid;
+        char name[32];
+        uint64_t size_bytes;
+        uint64_t new_size_bytes; /* of a resize in flight, else size_bytes */
+        struct sector *sectors; /* of new_size_bytes */
+        uint32_t reads; /* in flight */
+        /* ownership: what stands, and what a call in flight may have made of it */
+        uint8_t owner[64], next_owner[64];
+        size_t owner_len, next_owner_len;
+        uint32_t owner_call; /* number of the call in flight, 0: none */
+        uint32_t owner_time; /* its start */
+        struct volume *vol; /* the pool's handle; NULL while not imported */
+        uint32_t busy; /* I/O in flight */
+        bool control; /* a control operation is in flight */
+};
+
+struct oracle *oracle_new(struct sim *sim);
+void oracle_free(struct oracle *o);
+
+/* Volumes that exist or may. Numbers are never used again. */
+struct oracle_volume *oracle_add(struct oracle *o, uint64_t size_bytes);
+void oracle_remove(struct oracle *o, struct oracle_volume *v);
+uint32_t oracle_count(const struct oracle *o);
+struct oracle_volume *oracle_get(struct oracle *o, uint32_t i);
+struct oracle_volume *oracle_find(struct oracle *o, const struct uuid *uuid);
+
+/* An op begins, covers sectors (in as many calls as needed) and ends. */
+uint32_t oracle_op_begin(struct oracle *o, struct oracle_volume *v, bool data);
+void oracle_op_covers(struct oracle *o, struct oracle_volume *v, uint32_t op, uint64_t sector,
+                      uint64_t n);
+/* definite: it took effect; else it may have. durable: and lasts (the sectors it covered are given
+ * again). */
+void oracle_op_end(struct oracle *o, struct oracle_volume *v, uint32_t op, bool definite,
+                   bool durable, uint64_t sector, uint64_t n);
+/* Whatever has not ended ends now, with or without effect; reads are forgotten. */
+void oracle_power_cut(struct oracle *o);
+/* All that completed by then is durable. */
+void oracle_flushed(struct oracle *o, struct oracle_volume *v, uint32_t start);
+void oracle_resize(struct oracle *o, struct oracle_volume *v, uint64_t size_bytes);
+
+/* Content of a sector. */
+void oracle_fill(const struct oracle_volume *v, uint64_t sector, uint32_t op, uint8_t *buf);
+
+/* A read begins; its answer is checked. Frees the view. */
+struct oracle_view *oracle_read_begin(struct oracle *o, struct oracle_volume *v, uint64_t sector,
+                                      uint32_t n);
+void oracle_read_end(struct oracle *o, struct oracle_volume *v, struct oracle_view *view,
+                     uint64_t sector, const uint8_t *buf);
+void oracle_view_free(struct oracle_view *view);
+
+/* After a power cut: checks a whole block and takes what it holds as the only value, durable. */
+void oracle_recovered(struct oracle *o, struct oracle_volume *v, uint64_t block,
+                      const uint8_t *buf);
+
+/* 1: certainly holds data that was written; -1: certainly a hole; 0: either. Nothing of the volume
+ * may be in flight. */
+int oracle_block_kind(struct oracle *o, const struct oracle_volume *v, uint64_t block);
+
+#endif

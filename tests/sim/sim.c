@@ -1,0 +1,251 @@
+/* One simulated run: set-up, the order of events, the plan. See sim.h. */
+#include "tests/sim/sim.h"
+
+#include "base/cleanup.h"
+#include "tests/sim/life.h"
+#include "tests/sim/media.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/work.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+        MIN_ZONE_BLOCKS = 32, /* the pool refuses smaller ones */
+        MAX_IDLE_TICKS = 2000, /* clock moves without any completion */
+};
+
+void sim_trace_(const struct sim *sim, const char *fmt, ...)
+{
+        va_list ap;
+        va_start(ap, fmt);
+        printf("[%s t%u c%llu] ", sim->phase, sim->time, (unsigned long long)sim->commands);
+        vprintf(fmt, ap);
+        putchar('\n');
+        va_end(ap);
+}
+
+void sim_fail(struct sim *sim, const char *fmt, ...)
+{
+        char text[2048];
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(text, sizeof(text), fmt, ap);
+        va_end(ap);
+        fflush(stdout);
+        fprintf(stderr, "seed %llu: while %s: %s\n", (unsigned long long)sim->seed, sim->phase,
+                text);
+        _exit(1);
+}
+
+/* ---- the order of events ---- */
+
+static bool complete_some(struct sim *sim)
+{
+        uint32_t total = 0;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                total += media_pending(sim->media[i]);
+        if (!total)
+                return false;
+        uint64_t pick = sim_below(sim, total);
+        for (uint32_t i = 0; i < sim->nmedia; i++) {
+                uint32_t n = media_pending(sim->media[i]);
+                if (pick < n) {
+                        media_complete_one(sim->media[i]);
+                        break;
+                }
+                pick -= n;
+        }
+        return true;
+}
+
+bool sim_step(struct sim *sim)
+{
+        bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
+        if (ticked)
+                pool_tick(sim->pool);
+        if (complete_some(sim)) {
+                sim->now_ns += sim_between(sim, 1000, 200000);
+                return true;
+        }
+        if (ticked)
+                return true;
+        if (!sim->pool || sim->power_lost || pool_next_tick_ns(sim->pool) == UINT64_MAX)
+                return false;
+        sim->now_ns = pool_next_tick_ns(sim->pool);
+        pool_tick(sim->pool);
+        return true;
+}
+
+bool sim_run_until(struct sim *sim, const bool *flag, const char *what)
+{
+        uint64_t since = sim->commands;
+        uint32_t idle = 0;
+        while (!*flag) {
+                if (sim->power_lost)
+                        return false;
+                if (!sim_step(sim))
+                        sim_fail(sim, "%s never ends: nothing is in flight", what);
+                idle = sim->commands == since ? idle + 1 : 0;
+                since = sim->commands;
+                if (idle > MAX_IDLE_TICKS)
+                        sim_fail(sim, "%s never ends: the clock goes on and nothing happens", what);
+        }
+        return true;
+}
+
+/* ---- what the pool is given ---- */
+
+static uint64_t host_now(void *ctx)
+{
+        return ((struct sim *)ctx)->now_ns;
+}
+
+static void host_random(void *ctx, void *buf, size_t len)
+{
+        struct sim *sim = ctx;
+        for (size_t i = 0; i < len; i++)
+                ((uint8_t *)buf)[i] = (uint8_t)(rng_next(&sim->pool_rng) >> 24);
+}
+
+static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
+{
+        struct sim *sim = ctx;
+        (void)pool;
+        if (sim->power_lost)
+                return;
+        switch (e->kind) {
+        case POOL_EVENT_HELD:
+        case POOL_EVENT_RELEASED:
+                if (sim->held == (e->kind == POOL_EVENT_HELD))
+                        sim_fail(sim, "the event of held writes came twice in a row");
+                sim->held = e->kind == POOL_EVENT_HELD;
+                sim_trace(sim, "event: %s", sim->held ? "held" : "released");
+                break;
+        case POOL_EVENT_DEVICE_FAILED:
+                sim_fail(sim, "device %u reported as failed (%d), and it did not fail", e->device,
+                         e->status);
+        case POOL_EVENT_CORRUPTION:
+                sim_fail(sim, "corruption reported at run time: block %llu of %s",
+                         (unsigned long long)e->block, e->volume ? volume_name(e->volume) : "none");
+        case POOL_EVENT_READONLY:
+                sim_fail(sim, "the pool became read-only: %d", e->status);
+        }
+}
+
+static void choose_media(struct sim *sim)
+{
+        static const uint32_t nmedia[] = {1, 1, 2, 2, 3};
+        sim->nmedia = nmedia[sim_below(sim, ARRAY_SIZE(nmedia))];
+        for (uint32_t i = 0; i < sim->nmedia; i++) {
+                struct media_spec spec = {
+                    .nr_zones = (uint32_t)sim_between(sim, 16, 40),
+                    .zone_blocks = (uint32_t)sim_between(sim, MIN_ZONE_BLOCKS, 64),
+                    .max_io_blocks = (uint32_t)sim_between(sim, 8, 64),
+                };
+                spec.capacity_blocks = spec.zone_blocks;
+                if (sim_chance(sim, 1, 2))
+                        spec.capacity_blocks = (uint32_t)sim_between(
+                            sim, MAX((uint32_t)MIN_ZONE_BLOCKS, spec.zone_blocks * 3 / 4),
+                            spec.zone_blocks);
+                if (sim_chance(sim, 1, 2))
+                        spec.max_active = (uint32_t)sim_between(sim, 6, 14);
+                if (sim_chance(sim, 1, 2))
+                        spec.max_open =
+                            (uint32_t)sim_between(sim, 4, spec.max_active ? spec.max_active : 14);
+                if (spec.max_active && !spec.max_open)
+                        spec.max_open = spec.max_active;
+                sim_trace(sim,
+                          "device %u: %u zones of %u blocks, %u writable, open %u active %u io %u",
+                          i, spec.nr_zones, spec.zone_blocks, spec.capacity_blocks, spec.max_open,
+                          spec.max_active, spec.max_io_blocks);
+                sim->media[i] = media_new(sim, i, &spec);
+        }
+}
+
+static void choose_options(struct sim *sim)
+{
+        static const uint32_t permilles[] = {0, 0, 50, 200, 500, 5};
+        sim->options = POOL_OPTIONS_DEFAULT;
+        sim->options.checksums = !sim_chance(sim, 1, 8);
+        sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
+        sim->host = (struct pool_host){
+            .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
+        host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
+        uuid_from_random(&sim->pool_uuid);
+}
+
+/* ---- the plan ---- */
+
+/* Users at work until enough was asked for or power is lost. */
+static void work_for_a_while(struct sim *sim, uint32_t asks)
+{
+        sim->phase = "working";
+        work_new_mix(sim->work);
+        uint32_t idle = 0;
+        while (!sim->power_lost && work_asked(sim->work) < asks) {
+                uint32_t before = work_asked(sim->work);
+                while (!sim->power_lost && sim_chance(sim, 2, 3) && work_asked(sim->work) < asks)
+                        work_ask(sim->work);
+                if (sim->power_lost)
+                        return;
+                if (sim->options.checksums && sim_chance(sim, 1, 50))
+                        work_scribble(sim->work);
+                uint64_t commands = sim->commands;
+                bool stepped = sim_step(sim);
+                bool moved = sim->commands != commands || work_asked(sim->work) != before;
+                idle = stepped && moved ? 0 : idle + 1;
+                if (work_outstanding(sim->work) == 0)
+                        idle = 0;
+                if (idle > 200) {
+                        work_relieve(sim->work);
+                        idle = 0;
+                }
+        }
+}
+
+/* One power-up: some mixes, then an end of some kind. */
+static void live(struct sim *sim)
+{
+        sim->cut_at =
+            sim_chance(sim, 3, 4) ? sim->commands + sim_between(sim, 1, 1500) : UINT64_MAX;
+        uint32_t mixes = (uint32_t)sim_between(sim, 1, 3);
+        for (uint32_t i = 0; i < mixes && !sim->power_lost; i++)
+                work_for_a_while(sim, (uint32_t)sim_between(sim, 20, 250));
+        struct pool_status st;
+        pool_get_status(sim->pool, &st);
+        sim->cleaned += st.clean_write_bytes;
+        if (!sim->power_lost && sim_chance(sim, 1, 3) && life_export(sim))
+                return;
+        life_cut(sim);
+        life_recover(sim, false);
+}
+
+void sim_run(struct sim *sim)
+{
+        sim->rng.state = sim->seed * UINT64_C(0xd1342543de82ef95) + 1;
+        sim->pool_rng.state = sim->seed ^ UINT64_C(0x5bd1e995cafef00d);
+        sim->phase = "setting up";
+        sim->now_ns = 1000000000;
+        sim->cut_at = UINT64_MAX;
+        choose_media(sim);
+        choose_options(sim);
+        sim->oracle = oracle_new(sim);
+        sim->work = work_new(sim);
+        life_format(sim);
+        life_recover(sim, true);
+        uint32_t lives = (uint32_t)sim_between(sim, 2, 5);
+        for (uint32_t i = 0; i < lives; i++)
+                live(sim);
+        sim->cut_at = UINT64_MAX;
+        work_for_a_while(sim, 30);
+        if (!life_export(sim))
+                sim_fail(sim, "power was lost without a cut");
+        pool_abandon(sim->pool);
+        work_free(sim->work);
+        oracle_free(sim->oracle);
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                media_free(sim->media[i]);
+}

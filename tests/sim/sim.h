@@ -1,0 +1,95 @@
+/* One simulated run: everything that happens in it follows from its seed.
+ *
+ * Parts: media.h devices that lose power; oracle.h what may be read; work.h what users ask for;
+ * life.h power cycles; main.c seeds and processes. docs/simulation.md tells the model.
+ */
+#ifndef ZONEPOOL_TESTS_SIM_SIM_H
+#define ZONEPOOL_TESTS_SIM_SIM_H
+
+#include "base/rng.h"
+#include "pool/pool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { MAX_MEDIA = 3 };
+
+struct media;
+struct oracle;
+struct work;
+
+struct sim {
+        uint64_t seed;
+        bool verbose;
+        struct rng rng; /* of the simulation */
+        struct rng pool_rng; /* what the pool is given as random */
+        uint64_t now_ns; /* the pool's clock */
+        uint32_t time; /* orders what the oracle hears of; raised by sim_time */
+        const char *phase; /* for the text of a failure */
+
+        struct media *media[MAX_MEDIA];
+        uint32_t nmedia;
+        uint64_t commands; /* device commands of this power-up, */
+        uint64_t cut_at; /* and the number of the one at which power fails */
+        bool power_lost;
+
+        struct pool *pool; /* NULL: not imported */
+        struct pool_host host;
+        struct pool_options options;
+        struct uuid pool_uuid;
+        bool held; /* between POOL_EVENT_HELD and POOL_EVENT_RELEASED */
+        struct oracle *oracle;
+        struct work *work;
+
+        uint64_t states; /* crash states that were recovered and verified */
+        uint64_t user_ops; /* completed */
+        uint64_t cleaned; /* bytes, over all power-ups */
+        uint64_t imports;
+};
+
+/* Ends the process: this run has failed. */
+void sim_fail(struct sim *sim, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+
+#define sim_trace(sim, ...)                                                                        \
+        do {                                                                                       \
+                if ((sim)->verbose)                                                                \
+                        sim_trace_((sim), __VA_ARGS__);                                            \
+        } while (0)
+void sim_trace_(const struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline uint32_t sim_time(struct sim *sim)
+{
+        return ++sim->time;
+}
+
+static inline uint64_t sim_below(struct sim *sim, uint64_t n)
+{
+        return rng_below(&sim->rng, n);
+}
+
+static inline bool sim_chance(struct sim *sim, uint64_t num, uint64_t den)
+{
+        return rng_chance(&sim->rng, num, den);
+}
+
+/* In [lo, hi]. */
+static inline uint64_t sim_between(struct sim *sim, uint64_t lo, uint64_t hi)
+{
+        return lo + rng_below(&sim->rng, hi - lo + 1);
+}
+
+/* ---- driving (sim.c) ---- */
+
+/* Runs one thing: ticks that are due, one device completion, or the clock going on. False: nothing
+ * is left that could happen by itself. */
+bool sim_step(struct sim *sim);
+/* Steps until *flag, power loss, or nothing happens any more (a failure that names `what`). False:
+ * power was lost first. */
+bool sim_run_until(struct sim *sim, const bool *flag, const char *what);
+
+/* The whole run. */
+void sim_run(struct sim *sim);
+
+#endif

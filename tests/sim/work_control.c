@@ -1,0 +1,325 @@
+/* Control operations that users ask for, see work.h. */
+#include "tests/sim/work_internal.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_VOLUMES = 5 };
+
+static struct control *control_new(struct work *w, enum ask kind, struct oracle_volume *v)
+{
+        struct control *c = calloc(1, sizeof(*c));
+        if (!c)
+                abort();
+        c->w = w;
+        c->kind = kind;
+        c->v = v;
+        list_add_tail(&w->controls, &c->node);
+        w->outstanding++;
+        return c;
+}
+
+void work_control_free(struct control *c)
+{
+        list_del(&c->node);
+        free(c->kinds);
+        free(c);
+}
+
+static void control_end(struct control *c)
+{
+        c->w->outstanding--;
+        c->w->sim->user_ops++;
+        work_control_free(c);
+}
+
+static void unexpected(const struct control *c, const char *what, int status)
+{
+        sim_fail(c->w->sim, "%s of volume %u ended with %d (%s)", what, c->v ? c->v->number : 0,
+                 status, strerror(-status));
+}
+
+/* ---- create, delete, clear, resize ---- */
+
+static void created(void *ctx, int status, struct volume *vol)
+{
+        struct control *c = ctx;
+        if (c->w->sim->power_lost)
+                return;
+        sim_trace(c->w->sim, "volume %u: created %d", c->v->number, status);
+        if (status == -ENOSPC) {
+                oracle_remove(c->w->sim->oracle, c->v);
+        } else if (status < 0) {
+                unexpected(c, "create", status);
+        } else {
+                c->v->vol = vol;
+                c->v->fate = FATE_THERE;
+        }
+        control_end(c);
+}
+
+static void make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len)
+{
+        *ret_len = (size_t)sim_below(sim, 60);
+        for (size_t i = 0; i < *ret_len; i++)
+                owner[i] = (uint8_t)rng_next(&sim->rng);
+}
+
+static void create(struct work *w)
+{
+        struct sim *sim = w->sim;
+        if (oracle_count(sim->oracle) >= MAX_VOLUMES)
+                return;
+        struct pool_status st;
+        pool_get_status(sim->pool, &st);
+        uint64_t sectors = st.capacity_bytes / VOLUME_SECTOR;
+        uint64_t size = sim_between(sim, 1, MAX(sectors / 2, UINT64_C(2)));
+        if (!sim_chance(sim, 1, 8))
+                size = MAX(size, sectors / 8);
+        if (sim_chance(sim, 3, 4))
+                size = DIV_ROUND_UP(size, SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK;
+        struct oracle_volume *v = oracle_add(sim->oracle, size * VOLUME_SECTOR);
+        v->fate = FATE_CREATING;
+        /* few names, so that one returns after a delete */
+        for (bool taken = true; taken;) {
+                snprintf(v->name, sizeof(v->name), "disk-%u", w->next_name++ % (MAX_VOLUMES + 2));
+                taken = false;
+                for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
+                        struct oracle_volume *other = oracle_get(sim->oracle, i);
+                        taken = taken || (other != v && strcmp(other->name, v->name) == 0);
+                }
+        }
+        make_owner(sim, v->owner, &v->owner_len);
+        struct volume_spec spec = {.name = v->name,
+                                   .uuid = v->uuid,
+                                   .size_bytes = v->size_bytes,
+                                   .owner = v->owner,
+                                   .owner_len = v->owner_len};
+        struct control *c = control_new(w, ASK_CREATE, v);
+        sim_trace(sim, "volume %u: create %s of %llu sectors", v->number, v->name,
+                  (unsigned long long)size);
+        volume_create(sim->pool, &spec, c, created);
+}
+
+static void deleted(void *ctx, int status)
+{
+        struct control *c = ctx;
+        if (c->w->sim->power_lost)
+                return;
+        sim_trace(c->w->sim, "volume %u: deleted %d", c->v->number, status);
+        if (status < 0)
+                unexpected(c, "delete", status);
+        oracle_remove(c->w->sim->oracle, c->v);
+        control_end(c);
+}
+
+static void cleared(void *ctx, int status)
+{
+        struct control *c = ctx;
+        struct oracle_volume *v = c->v;
+        if (c->w->sim->power_lost)
+                return;
+        sim_trace(c->w->sim, "volume %u: cleared %d", v->number, status);
+        if (status < 0)
+                unexpected(c, "clear", status);
+        oracle_op_end(c->w->sim->oracle, v, c->op, true, true, 0, v->size_bytes / VOLUME_SECTOR);
+        v->control = false;
+        control_end(c);
+}
+
+static void delete_or_clear(struct work *w, enum ask kind)
+{
+        struct sim *sim = w->sim;
+        struct oracle_volume *v = work_pick(w, true);
+        if (!v)
+                return;
+        struct control *c = control_new(w, kind, v);
+        v->control = true;
+        sim_trace(sim, "volume %u: %s", v->number, kind == ASK_DELETE ? "delete" : "clear");
+        if (kind == ASK_DELETE) {
+                v->fate = FATE_DELETING;
+                volume_delete(v->vol, c, deleted);
+                return;
+        }
+        c->op = oracle_op_begin(sim->oracle, v, false);
+        oracle_op_covers(sim->oracle, v, c->op, 0, v->size_bytes / VOLUME_SECTOR);
+        volume_clear(v->vol, c, cleared);
+}
+
+static void resized(void *ctx, int status)
+{
+        struct control *c = ctx;
+        if (c->w->sim->power_lost)
+                return;
+        sim_trace(c->w->sim, "volume %u: resized %d", c->v->number, status);
+        if (status < 0)
+                unexpected(c, "resize", status);
+        c->v->size_bytes = c->v->new_size_bytes;
+        control_end(c);
+}
+
+static void resize(struct work *w)
+{
+        struct sim *sim = w->sim;
+        struct oracle_volume *v = work_pick(w, false);
+        if (!v || v->new_size_bytes != v->size_bytes || v->size_bytes > 16 << 20)
+                return;
+        uint64_t size = v->size_bytes + VOLUME_SECTOR * sim_between(sim, 0, 512);
+        oracle_resize(sim->oracle, v, size);
+        struct control *c = control_new(w, ASK_RESIZE, v);
+        sim_trace(sim, "volume %u: resize to %llu sectors", v->number,
+                  (unsigned long long)(size / VOLUME_SECTOR));
+        volume_resize(v->vol, size, c, resized);
+}
+
+/* ---- owners ---- */
+
+static void owner_set(void *ctx, int status)
+{
+        struct control *c = ctx;
+        struct sim *sim = c->w->sim;
+        if (sim->power_lost)
+                return;
+        sim_trace(sim, "owner call %u done %d", c->others[0]->owner_call, status);
+        if (status < 0)
+                unexpected(c, "set_owner", status);
+        for (uint32_t i = 0; i < c->nothers; i++) {
+                struct oracle_volume *v = c->others[i];
+                memcpy(v->owner, v->next_owner, sizeof(v->owner));
+                v->owner_len = v->next_owner_len;
+                v->owner_call = 0;
+                oracle_flushed(sim->oracle, v, c->start);
+        }
+        control_end(c);
+}
+
+static void set_owner(struct work *w)
+{
+        struct sim *sim = w->sim;
+        struct volume_owner_update updates[MAX_OWNERS];
+        struct oracle_volume *picked[MAX_OWNERS];
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < oracle_count(sim->oracle) && n < MAX_OWNERS; i++) {
+                struct oracle_volume *v = oracle_get(sim->oracle, i);
+                if (v->fate == FATE_THERE && !v->control && !v->owner_call && sim_chance(sim, 2, 3))
+                        picked[n++] = v;
+        }
+        if (!n)
+                return;
+        struct control *c = control_new(w, ASK_OWNER, picked[0]);
+        uint32_t call = ++w->next_owner_call;
+        c->start = sim_time(sim);
+        c->nothers = n;
+        for (uint32_t i = 0; i < n; i++) {
+                struct oracle_volume *v = c->others[i] = picked[i];
+                v->owner_call = call;
+                v->owner_time = c->start;
+                make_owner(sim, v->next_owner, &v->next_owner_len);
+                updates[i] = (struct volume_owner_update){
+                    .vol = v->vol, .record = v->next_owner, .len = v->next_owner_len};
+        }
+        sim_trace(sim, "owner call %u for %u volumes", call, n);
+        volume_set_owner(sim->pool, updates, n, c, owner_set);
+}
+
+/* ---- checkpoint, map ---- */
+
+static void checkpointed(void *ctx, int status)
+{
+        struct control *c = ctx;
+        if (c->w->sim->power_lost)
+                return;
+        sim_trace(c->w->sim, "checkpoint done %d", status);
+        if (status < 0)
+                unexpected(c, "checkpoint", status);
+        control_end(c);
+}
+
+static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
+{
+        struct control *c = ctx;
+        struct sim *sim = c->w->sim;
+        if (sim->power_lost)
+                return;
+        if (status < 0)
+                unexpected(c, "map", status);
+        uint64_t at = c->next_block;
+        for (uint32_t i = 0; i < n; i++) {
+                const struct volume_extent *e = &c->extents[i];
+                uint64_t end = e->block + e->nblocks;
+                if (!e->nblocks || end > c->nblocks || (i && e->block <= at) || e->block < at)
+                        sim_fail(sim, "map of volume %u: extent %u (%llu+%llu) out of order",
+                                 c->v->number, i, (unsigned long long)e->block,
+                                 (unsigned long long)e->nblocks);
+                for (uint64_t b = at; b < end; b++)
+                        if (c->kinds[b] == (b < e->block ? 1 : -1))
+                                sim_fail(sim, "map of volume %u: block %llu is %s", c->v->number,
+                                         (unsigned long long)b,
+                                         b < e->block ? "missing" : "listed but a hole");
+                at = end;
+        }
+        if (next_block != UINT64_MAX && (next_block < at || next_block <= c->next_block))
+                sim_fail(sim, "map of volume %u: goes on at %llu, behind %llu", c->v->number,
+                         (unsigned long long)next_block, (unsigned long long)at);
+        for (uint64_t b = at; b < MIN(next_block, c->nblocks); b++)
+                if (c->kinds[b] == 1)
+                        sim_fail(sim, "map of volume %u: block %llu is missing", c->v->number,
+                                 (unsigned long long)b);
+        c->next_block = next_block;
+        if (next_block < c->nblocks) {
+                volume_map(c->v->vol, next_block, c->extents, ARRAY_SIZE(c->extents), c, mapped);
+                return;
+        }
+        c->v->control = false;
+        control_end(c);
+}
+
+static void map(struct work *w)
+{
+        struct oracle_volume *v = work_pick(w, true);
+        if (!v)
+                return;
+        struct control *c = control_new(w, ASK_MAP, v);
+        v->control = true; /* the volume stays as it is meanwhile, so the answer is known */
+        c->nblocks = DIV_ROUND_UP(v->size_bytes, (uint64_t)ZP_BLOCK);
+        c->kinds = malloc(c->nblocks);
+        if (!c->kinds)
+                abort();
+        for (uint64_t b = 0; b < c->nblocks; b++)
+                c->kinds[b] = (int8_t)oracle_block_kind(w->sim->oracle, v, b);
+        volume_map(v->vol, 0, c->extents, (uint32_t)sim_between(w->sim, 1, ARRAY_SIZE(c->extents)),
+                   c, mapped);
+}
+
+void work_control(struct work *w, enum ask kind)
+{
+        struct control *c;
+        switch (kind) {
+        case ASK_CREATE:
+                create(w);
+                break;
+        case ASK_DELETE:
+        case ASK_CLEAR:
+                delete_or_clear(w, kind);
+                break;
+        case ASK_RESIZE:
+                resize(w);
+                break;
+        case ASK_OWNER:
+                set_owner(w);
+                break;
+        case ASK_CHECKPOINT:
+                c = control_new(w, kind, NULL);
+                sim_trace(w->sim, "checkpoint");
+                pool_checkpoint(w->sim->pool, c, checkpointed);
+                break;
+        case ASK_MAP:
+                map(w);
+                break;
+        default:
+                break;
+        }
+}

@@ -1,0 +1,70 @@
+/* Shared by work.c (I/O) and work_control.c. */
+#ifndef ZONEPOOL_TESTS_SIM_WORK_INTERNAL_H
+#define ZONEPOOL_TESTS_SIM_WORK_INTERNAL_H
+
+#include "base/list.h"
+#include "tests/sim/work.h"
+
+enum ask {
+        ASK_WRITE,
+        ASK_READ,
+        ASK_FLUSH,
+        ASK_DISCARD,
+        ASK_ZEROES,
+        ASK_RESIZE,
+        ASK_CREATE,
+        ASK_DELETE,
+        ASK_CLEAR,
+        ASK_OWNER,
+        ASK_CHECKPOINT,
+        ASK_MAP,
+        NASKS,
+};
+
+/* Weights and ranges that hold for a while. */
+struct mix {
+        unsigned weight[NASKS];
+        unsigned depth; /* operations at once */
+        unsigned fua_permille;
+        unsigned no_hold_permille;
+        unsigned small_permille; /* of writes: not whole blocks */
+        unsigned hot_permille; /* of writes: to the hot tenth */
+        unsigned max_sectors;
+        bool sequential;
+};
+
+struct work {
+        struct sim *sim;
+        struct mix mix;
+        uint32_t asked;
+        uint32_t outstanding;
+        struct list requests; /* of I/O */
+        struct list controls;
+        uint32_t next_owner_call;
+        uint32_t next_name;
+        uint64_t cursor; /* of sequential writes */
+        unsigned relieved;
+};
+
+struct control {
+        struct list node;
+        struct work *w;
+        enum ask kind;
+        struct oracle_volume *v;
+        uint32_t op; /* CLEAR */
+        uint32_t start; /* OWNER, MAP */
+        uint64_t size_bytes;
+        struct oracle_volume *others[MAX_OWNERS]; /* OWNER: all of them */
+        uint32_t nothers;
+        struct volume_extent extents[8]; /* MAP */
+        uint64_t next_block;
+        int8_t *kinds; /* MAP: per block what it must be, oracle_block_kind */
+        uint64_t nblocks;
+};
+
+/* Picks a volume that I/O or the control operation may go to now; NULL: none. */
+struct oracle_volume *work_pick(struct work *w, bool idle);
+void work_control(struct work *w, enum ask kind);
+void work_control_free(struct control *c);
+
+#endif
