@@ -46,7 +46,7 @@ uint64_t zone_end(const struct zdev_zone *z)
 static void next_zone(struct label_scan *s)
 {
         if (s->best.groups && s->best_zone == s->zone)
-                s->best_tail_clean = s->off == zone_end(&s->zones[s->zone]);
+                s->best_tail_clean = s->best_end == zone_end(&s->zones[s->zone]);
         if (s->zone + 1 == LABEL_ZONES) {
                 scan_end(s, 0);
                 return;
