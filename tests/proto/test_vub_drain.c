@@ -123,6 +123,19 @@ static void test_disabling_leaves_requests_and_enabling_takes_them(void)
         down();
 }
 
+/* What a migrated guest has waiting is found without a kick, in every ring. */
+static void test_each_starting_ring_is_looked_at(void)
+{
+        up();
+        for (unsigned ring = 1; ring < 4; ring++) {
+                peer.q[ring].num = 16;
+                t_offer(&peer, ring, t_request(&peer, ring, ring, T_FLUSH, 0, 0, 0));
+                t_start_queue(&peer, ring, 16, 0);
+                T_UNTIL(&rig, t_used_idx(&peer, ring) == 1);
+        }
+        down();
+}
+
 static void test_base_of_a_ring_that_never_ran(void)
 {
         up();
@@ -251,6 +264,7 @@ static const struct t_case cases[] = {
     T_CASE(test_rings_off_is_reported_before_the_answer),
     T_CASE(test_held_writes_fail_after_the_deadline),
     T_CASE(test_disabling_leaves_requests_and_enabling_takes_them),
+    T_CASE(test_each_starting_ring_is_looked_at),
     T_CASE(test_base_of_a_ring_that_never_ran),
     T_CASE(test_a_new_memory_table_while_requests_run),
     T_CASE(test_running_rings_refuse_to_be_remade),

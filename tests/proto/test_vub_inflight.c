@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 
 static struct t_rig rig;
@@ -394,6 +395,107 @@ static void test_killed_servers_lose_nothing(void)
         rmdir(dir);
 }
 
+/* ---- killed after each store ---- */
+
+enum { WATCHED = 4096 };
+
+/* What the outside sees of a server: the region's and the used ring's bytes. */
+static bool changed(uint8_t *before)
+{
+        uint8_t now[WATCHED];
+        size_t n = peer.inflight_bytes;
+
+        memcpy(now, peer.inflight, n);
+        memcpy(now + n, peer.mem + peer.q[0].used, 4 + 8 * RING);
+        n += 4 + 8 * RING;
+        if (memcmp(now, before, n) == 0)
+                return false;
+        memcpy(before, now, n);
+        return true;
+}
+
+/* Steps the server until its k-th store that the outside can see. false: it became idle before. */
+static bool step_until_store(pid_t pid, unsigned k)
+{
+        uint8_t before[WATCHED] = {0};
+
+        changed(before);
+        for (unsigned long steps = 0; steps < 3000000; steps++) {
+                int status;
+                if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0 ||
+                    waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+                        return false;
+                if (changed(before) && --k == 0)
+                        return true;
+                if (k < 1000 && t_used_idx(&peer, 0) == peer.q[0].avail_idx &&
+                    get_le16(peer.inflight + 14) == peer.q[0].avail_idx)
+                        return false;
+        }
+        return false;
+}
+
+/* Two requests, completed in one batch by a server that dies after its k-th store. */
+static bool run_killed_at(unsigned k, uint8_t *data)
+{
+        unsigned completed = 0;
+        int status;
+
+        memset(slots, 0, sizeof(slots));
+        memset(data, 0, T_DISK_BYTES);
+        pid_t pid = spawn_server(data, rig.path, 0);
+        t_peer_connect(&peer, &rig);
+        start_again();
+        t_send(&peer, VUB_GET_FEATURES, 0, NULL, 0, NULL, 0);
+        uint8_t reply[8];
+        CU_ASSERT_EQUAL(t_recv(&peer, VUB_GET_FEATURES, reply, 8, NULL), 8); /* all handled */
+        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 ||
+            ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
+                t_skip("cannot trace a process of our own");
+        CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+        struct rng rng = {k};
+        issue(&rng, 1);
+        issue(&rng, 2);
+        t_kick(&peer, 0);
+        bool killed = step_until_store(pid, k);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        pid = spawn_server(data, rig.path, 0);
+        t_peer_hang_up(&peer);
+        t_peer_reconnect(&peer);
+        start_again();
+        issue(&rng, 3); /* behind the others: when it is done, so is everything */
+        t_kick(&peer, 0);
+        uint64_t end = clock_now_ns() + UINT64_C(5000000000);
+        while (completed < 3 && clock_now_ns() < end) {
+                sched_yield();
+                collect(&completed);
+        }
+        CU_ASSERT_EQUAL(completed, 3);
+        CU_ASSERT_EQUAL(t_stop_queue(&peer, 0), 3);
+        CU_ASSERT_EQUAL(t_used_idx(&peer, 0), 3); /* each once */
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        t_peer_free(&peer);
+        return killed;
+}
+
+static void test_killed_after_each_store(void)
+{
+        char dir[] = "/tmp/t_vub_step.XXXXXX";
+        unsigned k = 1;
+        uint8_t *data =
+            mmap(NULL, T_DISK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        CU_ASSERT_FATAL(data != MAP_FAILED && mkdtemp(dir));
+        memset(&rig, 0, sizeof(rig));
+        snprintf(rig.path, sizeof(rig.path), "%s/disk.sock", dir);
+        while (k < 60 && run_killed_at(k, data))
+                k++;
+        CU_ASSERT(k > 10 && k < 60); /* two marks, batch, index, clearing */
+        munmap(data, T_DISK_BYTES);
+        unlink(rig.path);
+        rmdir(dir);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_region_has_the_specified_size),
     T_CASE(test_marked_requests_are_submitted_again_in_order),
@@ -403,5 +505,6 @@ static const struct t_case cases[] = {
     T_CASE(test_bad_regions_are_refused),
     T_CASE(test_nonsense_in_the_region_is_survived),
     T_CASE(test_killed_servers_lose_nothing),
+    T_CASE(test_killed_after_each_store),
 };
 T_MAIN("vhost-user in-flight tracking", cases)
