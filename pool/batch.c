@@ -19,7 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RETRIES = 8, TABLE_BATCH_PAGES = 128, SUMMARY_PAYLOAD_MAX = 512 };
+enum {
+        MAX_RETRIES = 8,
+        MAX_DEVICE_FAILURES = 4,
+        TABLE_BATCH_PAGES = 128,
+        SUMMARY_PAYLOAD_MAX = 512
+};
 
 struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index)
 {
@@ -198,6 +203,8 @@ static void batch_failed(struct batch *b, int status)
         pool->failed_seq = MAX(pool->failed_seq, b->seq);
         if (s->open == b->group)
                 s->open = NULL;
+        if (++group_dev(pool, b->group)->failures >= MAX_DEVICE_FAILURES)
+                group_dev(pool, b->group)->error = status;
         b->group->nosummary = true;
         group_retire(pool, b->group);
         while (!list_empty(&b->items)) {
@@ -241,10 +248,12 @@ static void batch_done(struct batch *b, int status)
         group_dev(pool, b->group)->written++;
         list_del(&b->inflight);
         b->stream->inflight = NULL;
+        pool->sending -= b->ndata;
         if (status < 0) {
                 batch_failed(b, status);
                 return;
         }
+        group_dev(pool, b->group)->failures = 0;
         count_written(pool, b);
         status = apply_all(b);
         if (status < 0) /* no memory: RAM no longer says what the disk says */
@@ -329,6 +338,7 @@ static void batch_issue(struct batch *b)
         g->last_seq = h.seq;
         g->last_sum = h.sum;
         g->tail = b->off + b->nhdr + b->ndata;
+        pool->sending += b->ndata;
         gather_iov(b);
         b->stream->inflight = b;
         list_add_tail(&pool->inflight, &b->inflight);
@@ -392,6 +402,8 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
                         break;
                 if (g->wp + nhdr + ndata + sum > g->cap)
                         break;
+                if (n && pool->ndirty + 2 * (pool->sending + ndata) > 2 * space_dirty_limit(pool))
+                        break;
                 if (big)
                         g->nosummary = true;
                 bytes = more;
@@ -444,10 +456,12 @@ void stream_kick(struct pool *pool, enum cls cls)
 {
         struct stream *s = &pool->streams[cls];
 
-        while (!s->inflight && !pool->frozen) {
+        while (!s->inflight && !pool->frozen && !(s->closing && s->closing->finishing)) {
                 struct batch *b = list_first(&s->ready, struct batch, node);
                 if (!b) {
-                        if (list_empty(&s->items) || !take(pool, s))
+                        bool wait = pool->ckpt.state != CKPT_IDLE &&
+                                    pool->ndirty >= 2 * space_dirty_limit(pool);
+                        if (wait || list_empty(&s->items) || !take(pool, s))
                                 return;
                         continue;
                 }

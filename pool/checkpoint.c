@@ -20,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FAILURES = 3, MIN_LOG_BLOCKS = 4096, DEFAULT_PERMILLE = 50 };
+enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50 };
+
+/* What recovery may have to walk. */
+static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
 
 void ckpt_start(struct pool *pool, struct ckpt_wait *w)
 {
@@ -338,6 +341,8 @@ static void succeed(struct pool *pool)
                 pool->mark_limit = UINT64_MAX;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = &pool->groups[i];
+                if (g->cls == CLASS_TABLE)
+                        g->unclean = false; /* what was marked there has moved */
                 if (!g->freeing)
                         continue;
                 pool->count.emptied--;
@@ -468,9 +473,9 @@ static bool due(const struct pool *pool)
                 return true;
         if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
                 return true;
-        if (pool->ndirty >= MAX((uint64_t)pool->min_cap, pool->budget / 64))
+        if (pool->ndirty >= space_dirty_limit(pool))
                 return true;
-        return pool->log_since >= MAX((uint64_t)MIN_LOG_BLOCKS, pool->budget / 4);
+        return pool->log_since >= MAX(MIN(pool->budget / 4, MAX_LOG_BLOCKS), MIN_LOG_BLOCKS);
 }
 
 /* Groups for the pages may be free but not reset yet: that is worth waiting for. */

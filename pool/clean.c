@@ -35,6 +35,7 @@ struct cleaner {
         uint32_t pos, data, at; /* position in the header's records */
         bool walking; /* the walk is reading */
         bool have_header;
+        bool marked; /* table pages of the victim: they go with the next checkpoint */
         bool ended;
         uint64_t paid; /* user blocks already answered with cleaning */
         uint64_t credit; /* blocks that may be moved */
@@ -121,7 +122,10 @@ static void release(struct cleaner *c)
 
         g->busy = false;
         if (g->live)
-                g->unclean = true; /* something in it cannot be read or found */
+                g->unclean = true; /* cannot be read, or goes with the next checkpoint */
+        if (c->marked)
+                ckpt_start(c->pool, NULL);
+        c->marked = false;
         group_unref(c->pool, g);
         c->victim = NULL;
         walk_fini(&c->walk);
@@ -223,7 +227,7 @@ static void look_at(struct cleaner *c)
         if (!t)
                 return;
         if (rec->type == RECORD_PAGE) {
-                tree_dirty_page_at(pool, t, rec->level, index, addr);
+                c->marked |= tree_dirty_page_at(pool, t, rec->level, index, addr);
                 return;
         }
         struct entry e = tree_get(t, index);
@@ -235,7 +239,7 @@ static void look_at(struct cleaner *c)
                         if (vol->slot == index)
                                 vol->dirty = true;
                 }
-                pool->log_since++;
+                c->marked = true;
         } else if (t->vol) {
                 start_move(c, t->vol, index, e);
         }
@@ -293,6 +297,11 @@ static void step(struct cleaner *c)
                 }
                 if (!urgent(c->pool) && !c->credit)
                         return;
+                if (c->marked && c->pool->ndirty >= space_dirty_limit(c->pool)) {
+                        ckpt_start(c->pool, NULL);
+                        c->marked = false;
+                        return;
+                }
                 if (c->have_header) {
                         c->have_header = look_on(c);
                         continue;

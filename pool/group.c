@@ -164,6 +164,7 @@ struct group *group_open(struct pool *pool, enum cls cls)
 static void finish_done(struct pio *p, int status)
 {
         struct reset *r = container_of(p, struct reset, pio);
+        r->group->finishing = false;
         group_unref(p->pool, r->group);
         pool_release(
             r); /* a zone that cannot be finished stays as it is: it is not written again */
@@ -177,6 +178,8 @@ void group_retire(struct pool *pool, struct group *g)
         if (!r)
                 return;
         r->group = g;
+        g->finishing = true;
+        pool->streams[g->cls].closing = g;
         group_ref(g);
         r->pio.cb = finish_done;
         r->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[0].zone};

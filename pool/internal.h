@@ -59,6 +59,7 @@ struct pdev {
         uint64_t written, flushed; /* counts of completed writes, and of those a flush covered */
         uint64_t written_blocks;
         int error;
+        uint32_t failures; /* of writes, in a row */
         bool failed_event;
         uint32_t ring_zone; /* label ring: zone in use, */
         uint32_t ring_wp; /* its end, */
@@ -115,6 +116,7 @@ struct group {
         bool nosummary;
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
         bool busy; /* victim of the cleaner */
+        bool finishing; /* its zone is */
         struct list node; /* in pdev.free */
         uint8_t *sum_buf; /* summary gathered so far */
         uint32_t sum_bytes, sum_planned;
@@ -199,7 +201,7 @@ struct stream {
         struct list ready; /* placed batches, written before any item is taken */
         struct list items;
         uint32_t nitems;
-        bool kicking;
+        struct group *closing; /* its zone is being finished: nothing is opened before */
 };
 
 struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index);
@@ -327,6 +329,8 @@ void flush_poll(struct pool *pool);
 
 bool space_admits(const struct pool *pool, uint64_t blocks);
 uint64_t space_budget(const struct pool *pool);
+/* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
+uint64_t space_dirty_limit(const struct pool *pool);
 void space_init(struct pool *pool);
 /* Lets held requests go as far as space reaches. */
 void space_release(struct pool *pool);
@@ -537,6 +541,7 @@ struct pool {
         struct list creating;
         struct list trees[TREE_BUCKETS];
         uint64_t npages, ndirty; /* table pages in RAM, and changed ones */
+        uint64_t sending; /* data blocks of batches in flight */
         uint64_t live; /* mapped blocks of all volumes */
         uint64_t reserved; /* blocks promised to writes under way */
         uint64_t budget; /* blocks that data and pages may take */

@@ -35,6 +35,12 @@ void space_init(struct pool *pool)
         pool->budget = total > kept ? total - kept : 0;
 }
 
+/* The pages of one checkpoint must fit into what is kept free for tables. */
+uint64_t space_dirty_limit(const struct pool *pool)
+{
+        return MAX((uint64_t)pool->min_cap * 3 / 4, pool->budget / 64);
+}
+
 uint64_t space_budget(const struct pool *pool)
 {
         return pool->budget;
