@@ -167,7 +167,7 @@ static void resize(struct work *w)
         struct oracle_volume *v = work_pick(w, false);
         if (!v || v->new_size_bytes != v->size_bytes || v->size_bytes > 16 << 20)
                 return;
-        uint64_t size = v->size_bytes + VOLUME_SECTOR * sim_between(sim, 0, 512);
+        uint64_t size = v->size_bytes + VOLUME_SECTOR * sim_between(sim, 1, 512);
         oracle_resize(sim->oracle, v, size);
         struct control *c = control_new(w, ASK_RESIZE, v);
         sim_trace(sim, "volume %u: resize to %llu sectors", v->number,
