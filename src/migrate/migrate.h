@@ -24,7 +24,7 @@ struct migrate_volume_spec {
         const char *pool_name;
         struct volume *vol;
         struct nvm_controller *controller;
-        uint32_t nsid; /* of the volume's namespace, attached to the management controller */
+        uint32_t nsid; /* nvc_nsid(controller) */
 };
 
 /* What only the daemon can do. */
@@ -61,8 +61,12 @@ struct migrate_settings {
 /* Returns 0, or -errno with text (address in use, ...). */
 int migrate_new(const struct migrate_settings *settings, const struct migrate_host_ops *host,
                 struct migrate **ret_migrate, struct err *err);
-/* NULL is accepted. Requests under way are answered with -ECANCELED. All volumes must be removed.
- */
+/* Before the pools are exported: stops pulling, takes down change logs; done (later) when nothing
+ * of the engine is under way any more. Nothing durable changes: a restart refuses what was staged
+ * and offers nothing. */
+void migrate_stop(struct migrate *m, void *ctx, void (*done)(void *ctx));
+/* After migrate_stop. NULL is accepted. Requests under way are answered with -ECANCELED. Volumes
+ * that are left are removed. */
 void migrate_free(struct migrate *m);
 
 struct owner *migrate_owner(struct migrate *m);
@@ -75,6 +79,8 @@ int migrate_volume_add(struct migrate *m, const struct migrate_volume_spec *spec
 int migrate_volume_remove(struct migrate_volume *v, bool force, struct err *err);
 struct owner_volume *migrate_volume_owner(struct migrate_volume *v);
 struct volume *migrate_volume_volume(struct migrate_volume *v);
+/* The one that stands for vol, or NULL. */
+struct migrate_volume *migrate_volume_find(struct migrate *m, const struct volume *vol);
 
 /* ---- control methods ---- */
 

@@ -35,7 +35,8 @@ struct owner_msg {
         struct owner_token token;
         uint64_t seq;
         uint32_t nvolumes;
-        struct owner_member volumes[OWNER_MAX_VOLUMES]; /* TAKE; TOMB: [0] */
+        struct owner_member volumes[OWNER_MAX_VOLUMES]; /* TAKE; TOMB, ACK: [0] */
+        char pool[OWNER_POOL_NAME]; /* TOMB: where the copy lies */
 };
 
 /* Records to be made durable, of several volumes that may lie in several pools. Owned by the owner;
@@ -129,6 +130,8 @@ void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info
 /* May a person (CLI, virsh) read, write, resize, wipe it now? 0, or -EBUSY, -EREMOTE with text. */
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err);
 struct owner_volume *owner_volume_by_uuid(struct owner *o, const struct uuid *uuid);
+struct owner_volume *owner_volume_in_pool(struct owner *o, const char *pool,
+                                          const struct uuid *uuid);
 void *owner_volume_handle(const struct owner_volume *v);
 const char *owner_volume_pool(const struct owner_volume *v);
 const char *owner_volume_name(const struct owner_volume *v);
@@ -149,8 +152,8 @@ struct owner_request {
 /* Before a deletion. done with 0: delete the volume now. -EINPROGRESS: hosts that hold a copy have
  * to acknowledge first; the record is a tombstone, the copy is deleted by ops.delete_copy then. */
 void owner_delete(struct owner_volume *v, struct owner_request *r);
-/* ops.delete_copy has finished: acknowledges. v is invalid afterwards. */
-void owner_copy_deleted(struct owner_volume *v);
+/* ops.delete_copy has finished (the volume was removed on the way, by force): acknowledges. */
+void owner_copy_deleted(struct owner *o, const struct uuid *volume, int status);
 
 /* volume.reclaim: asks the peer that a GIVEN volume went to. force: becomes the owner whatever it
  * says (data that the peer wrote is lost, and safe only when the peer never serves again). */

@@ -24,6 +24,7 @@ enum owner_event {
         OWNER_EV_TIMEUP, /* no answer to TAKE, no delta */
         OWNER_EV_FAILED, /* the bulk or the log is lost, or a person cancelled */
         OWNER_EV_DELETE,
+        OWNER_EV_FORCE, /* a person takes a given volume by force */
         /* of the peer */
         OWNER_EV_PULL,
         OWNER_EV_TAKE,
@@ -48,6 +49,12 @@ enum owner_condition {
         OWNER_C_QEMU = 1 << 5, /* a QEMU of the group lives, or may */
         OWNER_C_TAKING = 1 << 6, /* TAKE has been sent */
         OWNER_C_PREPARING = 1 << 7, /* flush and Set Controller State are under way */
+        /* at start, about the other volumes of the token (owner_resolve.c): */
+        OWNER_C_SIBLING_ACTIVE = 1 << 8, /* one was made ACTIVE from this token */
+        OWNER_C_SIBLING_REFUSED = 1 << 9, /* one is REFUSED for this token */
+        OWNER_C_SIBLING_OWNED = 1 << 10, /* one is OWNED for this token */
+        OWNER_C_SIBLING_HERE = 1 << 11, /* one is still ACTIVE at the epoch before the hand-over,
+                                           or ACTIVE because this token was given back */
 };
 
 enum owner_msg_kind {
@@ -83,6 +90,7 @@ enum owner_action {
         OWNER_A_NEW_SEQ = 1 << 11, /* suspension number + 1 */
         OWNER_A_SAVE_SEQ = 1 << 12, /* remember the delta's */
         OWNER_A_FORGET = 1 << 13, /* delete the volume now */
+        OWNER_A_STOP_SOURCE = 1 << 14, /* stop logging, leave the controllers suspended */
 };
 
 enum owner_gate {
