@@ -76,6 +76,9 @@ keepalive_interval = 2
 keepalive_count = 5
 """
 
+# What runs in a host must not depend on who runs the tests.
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+
 ADDRESS = {"A": "10.99.0.1", "B": "10.99.0.2"}
 UUID = {"A": "aaaaaaaa-0001-4000-8000-00000000000a", "B": "bbbbbbbb-0002-4000-8000-00000000000b"}
 
@@ -182,7 +185,7 @@ class Host:
 
     def enter(self, env=None):
         prefix = ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", "-i", "-p", "--"]
-        return prefix + ["env"] + [f"{k}={v}" for k, v in env.items()] if env else prefix
+        return prefix + ["env", "-i"] + [f"{k}={v}" for k, v in {**ENVIRONMENT, **(env or {})}.items()]
 
     def path(self, inside):
         """Where a path of the host is seen from outside."""

@@ -141,7 +141,7 @@ class Lab:
         def answers():
             if not daemon.running():
                 raise LabError(f"host {host.name}: zonepoold ended: {daemon.log.read_text()[-2000:]}")
-            return host.run("zonepool", "list", check=False).returncode == 0
+            return host.run("zonepool", "pool", "list", check=False).returncode == 0
 
         wait_for(f"host {host.name}'s zonepoold", answers, 30, 0.1)
 
