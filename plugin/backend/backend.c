@@ -181,10 +181,10 @@ static int build_pool(virStoragePoolObj *pool, unsigned int flags)
                                "overwrite and no-overwrite exclude each other");
                 return -1;
         }
-        json_t *params = json_pack("{s:s, s:o, s:b, s:{s:b}}", "name", px->name, "devices",
+        json_t *params = json_pack("{s:s, s:o, s:b, s:b, s:{s:b}}", "name", px->name, "devices",
                                    devices_json(px, true), "overwrite",
-                                   (flags & VIR_STORAGE_POOL_BUILD_OVERWRITE) != 0, "options",
-                                   "checksums", (int)px->checksum);
+                                   (flags & VIR_STORAGE_POOL_BUILD_OVERWRITE) != 0, "import", 0,
+                                   "options", "checksums", (int)px->checksum);
         virObjectUnlock(pool);
         rc = backend_call("pool.create", params, BACKEND_LONG_S, NULL);
         virObjectLock(pool);

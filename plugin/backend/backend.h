@@ -50,6 +50,9 @@ const struct pool_xml *backend_options(virStoragePoolObj *pool);
  * Threads: any. */
 void backend_list_keep(const char *pool, const json_t *result);
 json_t *backend_list_recall(const char *pool); /* a copy, or NULL */
+/* One volume of a kept list as the daemon has just described it, or gone. */
+void backend_list_put(const char *pool, const char *name, json_t *volume);
+void backend_list_drop(const char *pool, const char *name);
 void backend_list_forget(const char *pool);
 
 /* backend_volumes.c */

@@ -1,4 +1,4 @@
-/* What each pool's volumes were when zonepoold was last asked.
+/* What each pool's volumes were when zonepoold was last asked, about all or about one.
  *
  * libvirt empties its list before it asks for a refresh, and a refresh that fails stops the pool:
  * it would drop every volume because the daemon is being restarted. With this copy such a refresh
@@ -59,6 +59,49 @@ json_t *backend_list_recall(const char *pool)
         json_t *copy = k ? json_deep_copy(k->result) : NULL;
         pthread_mutex_unlock(&lock);
         return copy;
+}
+
+/* The index of the volume in the pool's list, or its length. */
+static size_t volume_index(json_t *volumes, const char *name)
+{
+        size_t i;
+        json_t *o;
+
+        json_array_foreach(volumes, i, o)
+        {
+                const char *other = json_string_value(json_object_get(o, "name"));
+                if (other && strcmp(other, name) == 0)
+                        break;
+        }
+        return i;
+}
+
+void backend_list_put(const char *pool, const char *name, json_t *volume)
+{
+        json_t *copy = json_deep_copy(volume);
+
+        pthread_mutex_lock(&lock);
+        struct kept *k = find(pool);
+        json_t *volumes = k ? json_object_get(k->result, "volumes") : NULL;
+        if (volumes && copy) {
+                size_t i = volume_index(volumes, name);
+                if (i < json_array_size(volumes))
+                        json_array_set(volumes, i, copy);
+                else
+                        json_array_append(volumes, copy);
+        }
+        pthread_mutex_unlock(&lock);
+        json_decref(copy);
+}
+
+void backend_list_drop(const char *pool, const char *name)
+{
+        pthread_mutex_lock(&lock);
+        struct kept *k = find(pool);
+        json_t *volumes = k ? json_object_get(k->result, "volumes") : NULL;
+        if (volumes)
+                json_array_remove(volumes, volume_index(volumes, name));
+        pthread_mutex_unlock(&lock);
 }
 
 void backend_list_forget(const char *pool)

@@ -64,6 +64,15 @@ int backend_upload(virStoragePoolObj *pool, virStorageVolDef *vol, virStreamPtr 
 {
         unsigned long long size;
 
+        virCheckFlags(VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM, -1);
+        /* libvirt's helper makes a hole in a file by cutting the file off and writing on behind it:
+         * a volume is not cut off, and what lay there would stay. */
+        if (flags & VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM) {
+                virReportError(VIR_ERR_OPERATION_UNSUPPORTED, "%s",
+                               "sparse upload is not available in zonepool pools; upload without "
+                               "--sparse");
+                return -1;
+        }
         if (ask_size(pool, vol, true, &size) < 0 || fit_range(vol, size, offset, &length) < 0)
                 return -1;
         return virStorageBackendVolUploadLocal(pool, vol, stream, offset, length, flags);

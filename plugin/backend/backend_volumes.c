@@ -170,8 +170,10 @@ int backend_refresh_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
                              &result, NULL, &err);
         if (rc == 0)
                 rc = read_facts(result, &f, &err);
-        if (rc == 0)
+        if (rc == 0) {
                 put_facts(vol, &f);
+                backend_list_put(px->name, vol->name, result);
+        }
         json_decref(result);
         return rc < 0 ? backend_report(rc, &err) : 0;
 }
@@ -346,7 +348,10 @@ int backend_delete_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsign
         if (!px)
                 return -1;
         int rc = delete_exactly(px->name, vol, &err);
-        return rc < 0 ? backend_report(rc, &err) : 0;
+        if (rc < 0)
+                return backend_report(rc, &err);
+        backend_list_drop(px->name, vol->name);
+        return 0;
 }
 
 int backend_resize_volume(virStoragePoolObj *pool, virStorageVolDef *vol,
