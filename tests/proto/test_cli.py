@@ -92,7 +92,7 @@ def test_refused_pool_creation_changes_nothing(zonepoold, zonepool):
         d.start()
         good, bad = d.dir / "good.img", d.dir / "bad.img"
         good.write_bytes(bytes(128 * MIB))
-        bad.write_bytes(bytes(100 * MIB) + b"precious" + bytes(MIB))
+        bad.write_bytes(bytes(100 * MIB) + b"precious" + bytes(1000))
         before = digest(good), digest(bad)
         size = f"{d.dir}/new.img,size=128M"
 

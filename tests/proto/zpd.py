@@ -80,7 +80,7 @@ class Daemon:
 
     def cli(self, *words):
         """Runs the tool; returns what it printed."""
-        done = subprocess.run([self.tool, "--socket", self.socket, *map(str, words)], timeout=120,
+        done = subprocess.run([self.tool, "--socket", self.socket, *map(str, words)], timeout=30,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise Refused(done.returncode, done.stderr.strip())
