@@ -1,7 +1,8 @@
 /* The registry of pools, their tick and their events, see dpool.h.
  *
- * The tick: pool_tick is due at pool_next_tick_ns, but what happens between two ticks moves that
- * time without telling. So the timer never sleeps longer than TICK_MAX_NS.
+ * The tick: pool_tick is due when the pool asks (host_wake), and at pool_next_tick_ns; but what
+ * happens between two ticks moves that time without telling, so the timer never sleeps longer than
+ * TICK_MAX_NS. It goes on until the pool is exported.
  */
 #include "daemon/dpool.h"
 
@@ -16,7 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TICK_MAX_NS UINT64_C(200000000)
+#define TICK_MAX_NS UINT64_C(500000000)
 #define TICK_MIN_NS UINT64_C(1000000)
 
 void pool_spec_fini(struct pool_spec *s)
@@ -181,6 +182,19 @@ static uint64_t host_now(void *ctx)
         return clock_now_ns();
 }
 
+static void host_wake(void *ctx, struct pool *pool)
+{
+        struct dpool *p = ctx;
+
+        p->woken = pool;
+        loop_defer(p->daemon->loop, &p->wake);
+}
+
+static void woken(struct loop_defer *defer)
+{
+        pool_tick(((struct dpool *)container_of(defer, struct dpool, wake))->woken);
+}
+
 static void device_failed(struct dpool *p, const struct pool_event *e)
 {
         struct pool_device_status dev;
@@ -236,17 +250,20 @@ static void tick_fire(struct loop_timer *t)
         struct dpool *p = container_of(t, struct dpool, tick);
         uint64_t now = loop_now_ns(p->daemon->loop);
 
-        if (p->state != DPOOL_ACTIVE)
-                return; /* being exported: the pool drives itself to its end */
-        pool_tick(p->pool);
         uint64_t next = pool_next_tick_ns(p->pool);
-        next = MIN(MAX(next, now + TICK_MIN_NS), now + TICK_MAX_NS);
-        loop_timer_arm(p->daemon->loop, t, next);
+        loop_timer_arm(p->daemon->loop, t, MIN(MAX(next, now + TICK_MIN_NS), now + TICK_MAX_NS));
+        pool_tick(p->pool); /* may end the pool, and stop the ticking */
 }
 
 void dpool_start_ticking(struct dpool *p)
 {
         loop_timer_arm(p->daemon->loop, &p->tick, loop_now_ns(p->daemon->loop));
+}
+
+void dpool_stop_ticking(struct dpool *p)
+{
+        loop_timer_disarm(&p->tick);
+        loop_defer_cancel(&p->wake);
 }
 
 struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
@@ -261,8 +278,12 @@ struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
         *spec = (struct pool_spec){0};
         p->state = DPOOL_IMPORTING;
         p->tick.fire = tick_fire;
-        p->host = (struct pool_host){
-            .now_ns = host_now, .random = random_bytes, .event = host_event, .ctx = p};
+        p->wake.call = woken;
+        p->host = (struct pool_host){.now_ns = host_now,
+                                     .random = random_bytes,
+                                     .event = host_event,
+                                     .wake = host_wake,
+                                     .ctx = p};
         list_init(&p->volumes);
         list_add_tail(&d->pools, &p->node);
         return p;
@@ -272,7 +293,7 @@ void dpool_free(struct dpool *p)
 {
         if (!p)
                 return;
-        loop_timer_disarm(&p->tick);
+        dpool_stop_ticking(p);
         list_del(&p->node);
         pool_spec_fini(&p->spec);
         free(p);

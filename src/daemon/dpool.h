@@ -51,6 +51,8 @@ struct dpool {
         unsigned changing; /* volume creations and deletions under way */
         bool held; /* writes wait for space */
         struct loop_timer tick;
+        struct loop_defer wake; /* the pool asked for a tick at once */
+        struct pool *woken; /* by whom: not `pool` yet while it is imported */
         struct pool_host host;
 };
 
@@ -67,6 +69,8 @@ struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec /* consumed */)
 /* Takes it out of the registry. Its pool must be gone. NULL is accepted. */
 void dpool_free(struct dpool *p);
 void dpool_start_ticking(struct dpool *p);
+/* The pool is gone, or its import failed: it must not be called any more. */
+void dpool_stop_ticking(struct dpool *p);
 
 /* dpool_import.c */
 

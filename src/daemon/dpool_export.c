@@ -67,6 +67,7 @@ static void exported(void *ctx, int status)
 {
         struct export *ex = ctx;
 
+        dpool_stop_ticking(ex->p);
         ex->status = status;
         if (status < 0)
                 err_set_sys(&ex->err, -status,
@@ -113,7 +114,6 @@ void dpool_export(struct dpool *p, void *ctx,
         *ex = (struct export){
             .p = p, .detaching = 1, .finish = {.call = finish}, .ctx = ctx, .done = done};
         p->state = DPOOL_EXPORTING;
-        loop_timer_disarm(&p->tick);
         list_for_each (v, &p->volumes, node) {
                 ex->detaching++;
                 dvol_detach(v, ex, detached);

@@ -93,6 +93,7 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
         struct dpool *p = im->p;
 
         if (status < 0) {
+                dpool_stop_ticking(p);
                 if (err)
                         im->err = *err;
                 end(im, status);

@@ -294,7 +294,7 @@ def test_second_daemon_on_a_run_directory_is_refused(zonepoold, zonepool):
         with Daemon(zonepoold, zonepool, name="e") as e:
             e.start()
             make_pool(d)
-            refused("process", e.cli, "pool", "import", "tank", d.dir / "tank0.img",
+            refused("in use by another zonepool daemon", e.cli, "pool", "import", "tank", d.dir / "tank0.img",
                     d.dir / "tank1.img")
 
 
