@@ -15,6 +15,8 @@ struct proxy {
         struct zdev *mem;
         struct list ios; /* submitted by the pool, not answered yet */
         bool dropped; /* answers go nowhere */
+        uint8_t damaged[ZP_BLOCK]; /* reads that find this see another byte, */
+        bool damage; /* when set */
 };
 
 struct proxy_io {
@@ -29,6 +31,10 @@ static void proxy_done(struct zdev_io *io, int status)
         struct zdev_io *from = p->from;
         bool dropped = p->proxy->dropped;
 
+        for (int i = 0; p->proxy->damage && io->op == ZDEV_READ && i < io->niov; i++)
+                if (io->iov[i].iov_len == ZP_BLOCK &&
+                    !memcmp(io->iov[i].iov_base, p->proxy->damaged, ZP_BLOCK))
+                        ((uint8_t *)io->iov[i].iov_base)[100] ^= 1;
         free(p);
         if (!dropped)
                 from->done(from, status);
@@ -55,6 +61,19 @@ static const struct zdev_ops proxy_ops = {"proxy", proxy_submit, proxy_close};
 static struct proxy *proxy_of(struct t_pool *t, uint32_t i)
 {
         return container_of(t->devs[i], struct proxy, dev);
+}
+
+struct zdev *t_mem(struct t_pool *t, uint32_t i)
+{
+        return proxy_of(t, i)->mem;
+}
+
+void t_damage(struct t_pool *t, const void *block)
+{
+        for (uint32_t i = 0; i < t->ndevs; i++) {
+                memcpy(proxy_of(t, i)->damaged, block, ZP_BLOCK);
+                proxy_of(t, i)->damage = true;
+        }
 }
 
 static uint64_t host_now(void *ctx)

@@ -39,6 +39,11 @@ int t_flush(struct volume *vol, struct t_pool *t);
 int t_checkpoint(struct t_pool *t);
 /* Fails the test when the pool's books do not balance. */
 void t_check(struct t_pool *t);
+/* The mem device under device i. */
+struct zdev *t_mem(struct t_pool *t, uint32_t i);
+/* Changes the bytes of the block that holds `block` wherever reads of the pool find it, until the
+ * same bytes are written again. */
+void t_damage(struct t_pool *t, const void *block);
 /* Fills a block with what names volume key, block and version. */
 void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version);
 
