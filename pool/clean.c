@@ -295,6 +295,10 @@ static void step(struct cleaner *c)
                                 release(c);
                         continue;
                 }
+                if (!c->victim->live && !c->reading && !c->nmoves) {
+                        release(c); /* the rest of the walk would find nothing */
+                        continue;
+                }
                 if (!urgent(c->pool) && !c->credit)
                         return;
                 if (c->marked && c->pool->ndirty >= space_dirty_limit(c->pool)) {
