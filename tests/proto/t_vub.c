@@ -7,9 +7,11 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 static void die(const char *what)
 {
@@ -255,6 +257,52 @@ unsigned t_count(const struct t_rig *rig, enum front_event event)
 bool t_saw(const struct t_rig *rig, enum front_event event)
 {
         return t_count(rig, event) > 0;
+}
+
+/* ---- a host in a process of its own ---- */
+
+pid_t t_spawn_server(uint8_t *data, const char *path, uint64_t delay_ns)
+{
+        int ready[2];
+        if (pipe(ready) < 0)
+                exit(1);
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct t_rig child;
+                t_rig_prepare(&child, data);
+                rmdir(child.dir);
+                child.disk.delay_ns = delay_ns;
+                snprintf(child.path, sizeof(child.path), "%s", path);
+                t_rig_listen(&child);
+                (void)!write(ready[1], "", 1);
+                loop_run(child.loop);
+                _exit(1);
+        }
+        char b;
+        close(ready[1]);
+        if (read(ready[0], &b, 1) != 1)
+                die("server");
+        close(ready[0]);
+        return pid;
+}
+
+void t_trace(pid_t pid)
+{
+        int status;
+
+        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 ||
+            ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
+                t_skip("cannot trace a process of our own");
+        if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+                die("trace");
+}
+
+bool t_step(pid_t pid)
+{
+        int status;
+
+        return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 && waitpid(pid, &status, 0) == pid &&
+               WIFSTOPPED(status);
 }
 
 /* ---- the peer ---- */

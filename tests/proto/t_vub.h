@@ -90,6 +90,13 @@ void t_settle(struct t_rig *rig);
 bool t_saw(const struct t_rig *rig, enum front_event event);
 unsigned t_count(const struct t_rig *rig, enum front_event event);
 
+/* A server in a process of its own, over T_DISK_BYTES of shared memory; serves until killed. For a
+ * rig without a loop. */
+pid_t t_spawn_server(uint8_t *data, const char *path, uint64_t delay_ns);
+/* Stops it under our eyes (skips the test where that is forbidden); one instruction each step. */
+void t_trace(pid_t pid);
+bool t_step(pid_t pid);
+
 /* ---- the peer ---- */
 
 enum {

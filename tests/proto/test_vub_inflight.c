@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 
 static struct t_rig rig;
@@ -257,31 +256,6 @@ static void test_nonsense_in_the_region_is_survived(void)
 
 enum { SLOTS = 20, RING = 64, KILLS = 25, BLOCK = 4096 };
 
-/* Serves until killed. The disk is shared with the test. */
-static pid_t spawn_server(uint8_t *data, const char *path, uint64_t delay_ns)
-{
-        int ready[2];
-        if (pipe(ready) < 0)
-                exit(1);
-        pid_t pid = fork();
-        if (pid == 0) {
-                struct t_rig child;
-                t_rig_prepare(&child, data);
-                rmdir(child.dir);
-                child.disk.delay_ns = delay_ns;
-                snprintf(child.path, sizeof(child.path), "%s", path);
-                t_rig_listen(&child);
-                (void)!write(ready[1], "", 1);
-                loop_run(child.loop);
-                _exit(1);
-        }
-        char b;
-        close(ready[1]);
-        CU_ASSERT_EQUAL_FATAL(read(ready[0], &b, 1), 1);
-        close(ready[0]);
-        return pid;
-}
-
 static struct slot {
         bool outstanding, write;
         uint16_t head;
@@ -352,7 +326,7 @@ static void test_killed_servers_lose_nothing(void)
         memset(&rig, 0, sizeof(rig));
         memset(slots, 0, sizeof(slots));
         snprintf(rig.path, sizeof(rig.path), "%s/disk.sock", dir);
-        pid_t pid = spawn_server(data, rig.path, 0);
+        pid_t pid = t_spawn_server(data, rig.path, 0);
         t_peer_connect(&peer, &rig);
         start_again();
         while (kills < KILLS && clock_now_ns() < end) {
@@ -380,7 +354,7 @@ static void test_killed_servers_lose_nothing(void)
                         outstanding += slots[s].outstanding;
                 kills++;
                 kill_at = completed + 20 + (unsigned)rng_below(&rng, 200);
-                pid = spawn_server(data, rig.path, kills % 2 ? 2000000 : 0);
+                pid = t_spawn_server(data, rig.path, kills % 2 ? 2000000 : 0);
                 t_peer_hang_up(&peer);
                 t_peer_reconnect(&peer);
                 start_again();
@@ -421,9 +395,7 @@ static bool step_until_store(pid_t pid, unsigned k)
 
         changed(before);
         for (unsigned long steps = 0; steps < 3000000; steps++) {
-                int status;
-                if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0 ||
-                    waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+                if (!t_step(pid))
                         return false;
                 if (changed(before) && --k == 0)
                         return true;
@@ -438,20 +410,16 @@ static bool step_until_store(pid_t pid, unsigned k)
 static bool run_killed_at(unsigned k, uint8_t *data)
 {
         unsigned completed = 0;
-        int status;
 
         memset(slots, 0, sizeof(slots));
         memset(data, 0, T_DISK_BYTES);
-        pid_t pid = spawn_server(data, rig.path, 0);
+        pid_t pid = t_spawn_server(data, rig.path, 0);
         t_peer_connect(&peer, &rig);
         start_again();
         t_send(&peer, VUB_GET_FEATURES, 0, NULL, 0, NULL, 0);
         uint8_t reply[8];
         CU_ASSERT_EQUAL(t_recv(&peer, VUB_GET_FEATURES, reply, 8, NULL), 8); /* all handled */
-        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 ||
-            ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
-                t_skip("cannot trace a process of our own");
-        CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+        t_trace(pid);
         struct rng rng = {k};
         issue(&rng, 1);
         issue(&rng, 2);
@@ -459,7 +427,7 @@ static bool run_killed_at(unsigned k, uint8_t *data)
         bool killed = step_until_store(pid, k);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
-        pid = spawn_server(data, rig.path, 0);
+        pid = t_spawn_server(data, rig.path, 0);
         t_peer_hang_up(&peer);
         t_peer_reconnect(&peer);
         start_again();
