@@ -230,14 +230,14 @@ void t_rig_down(struct t_rig *rig)
                 vub_server_free(rig->server);
         }
         t_settle(rig);
-        CU_ASSERT_EQUAL(nvm_controller_destroy(rig->controller, &err), 0);
+        T_CHECK(nvm_controller_destroy(rig->controller, &err) == 0);
         nvm_subsystem_free(rig->subsystem);
         loop_defer_cancel(&rig->disk.defer);
         loop_timer_disarm(&rig->disk.timer);
         loop_free(rig->loop);
         free(rig->disk.data);
         unlink(rig->path);
-        CU_ASSERT_EQUAL(rmdir(rig->dir), 0);
+        T_CHECK(rmdir(rig->dir) == 0);
 }
 
 void t_settle(struct t_rig *rig)
@@ -456,8 +456,8 @@ int t_recv(struct t_peer *p, uint32_t request, void *payload, uint32_t max, int 
         if (rc <= 0)
                 return rc - 1;
         uint32_t len = get_le32(header + 8);
-        CU_ASSERT_EQUAL(get_le32(header), request);
-        CU_ASSERT_EQUAL(get_le32(header + 4), VUB_FLAG_VERSION | VUB_FLAG_REPLY);
+        T_CHECK(get_le32(header) == request);
+        T_CHECK(get_le32(header + 4) == (VUB_FLAG_VERSION | VUB_FLAG_REPLY));
         if (len > max)
                 die("reply too long");
         rc = len > 0 ? recv_all(p, payload, len, NULL) : 1;
@@ -490,7 +490,7 @@ uint64_t t_ask_u64(struct t_peer *p, uint32_t request)
 {
         uint8_t payload[8] = {0};
         t_send(p, request, 0, NULL, 0, NULL, 0);
-        CU_ASSERT_EQUAL(t_recv(p, request, payload, sizeof(payload), NULL), 8);
+        T_CHECK(t_recv(p, request, payload, sizeof(payload), NULL) == 8);
         return get_le64(payload);
 }
 
@@ -524,8 +524,8 @@ void t_handshake(struct t_peer *p, uint64_t features)
 {
         p->features = features;
         p->protocol = VUB_PROTOCOL_FEATURES;
-        CU_ASSERT_EQUAL(t_ask_u64(p, VUB_GET_FEATURES), VUB_FEATURES);
-        CU_ASSERT_EQUAL(t_ask_u64(p, VUB_GET_PROTOCOL_FEATURES), VUB_PROTOCOL_FEATURES);
+        T_CHECK(t_ask_u64(p, VUB_GET_FEATURES) == VUB_FEATURES);
+        T_CHECK(t_ask_u64(p, VUB_GET_PROTOCOL_FEATURES) == VUB_PROTOCOL_FEATURES);
         t_send_u64(p, VUB_SET_PROTOCOL_FEATURES, p->protocol);
         t_send(p, VUB_SET_OWNER, 0, NULL, 0, NULL, 0);
         t_send_u64(p, VUB_SET_FEATURES, features);
@@ -596,7 +596,7 @@ int t_base_answer(struct t_peer *p, unsigned ring)
         uint8_t payload[8] = {0};
         if (t_recv(p, VUB_GET_VRING_BASE, payload, sizeof(payload), NULL) != 8)
                 return -1;
-        CU_ASSERT_EQUAL(get_le32(payload), ring);
+        T_CHECK(get_le32(payload) == ring);
         return (int)get_le32(payload + 4);
 }
 
@@ -612,10 +612,10 @@ void t_log_on(struct t_peer *p)
         put_le64(payload, 4096);
         put_le64(payload + 8, 0);
         t_send(p, VUB_SET_LOG_BASE, 0, payload, sizeof(payload), &p->log_fd, 1);
-        CU_ASSERT_EQUAL(t_recv(p, VUB_SET_LOG_BASE, reply, sizeof(reply), NULL), 8);
+        T_CHECK(t_recv(p, VUB_SET_LOG_BASE, reply, sizeof(reply), NULL) == 8);
         p->features |= VUB_F_LOG_ALL;
         put_le64(payload, p->features);
-        CU_ASSERT_EQUAL(t_ask_ack(p, VUB_SET_FEATURES, payload, 8, NULL, 0), 0);
+        T_CHECK(t_ask_ack(p, VUB_SET_FEATURES, payload, 8, NULL, 0) == 0);
 }
 
 /* ---- the guest ---- */
@@ -739,6 +739,6 @@ int t_do(struct t_peer *p, unsigned ring, uint32_t type, uint64_t sector, uint64
         if (!T_UNTIL(p->rig, t_used_idx(p, ring) != p->q[ring].used_seen))
                 return -1;
         t_used(p, ring, &id, &used_len);
-        CU_ASSERT_EQUAL(id, head);
+        T_CHECK(id == head);
         return p->mem[t_status_gpa(0)];
 }
