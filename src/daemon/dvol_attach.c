@@ -122,8 +122,7 @@ static int open_file(struct dvol *v, struct err *err)
 
 static void drop_controller(struct dvol *v)
 {
-        migration_detach(v);
-        if (nvm_controller_destroy(v->nvc, NULL) == 0)
+        if (migration_detach(v) && nvm_controller_destroy(v->nvc, NULL) == 0)
                 v->nvc = NULL;
 }
 

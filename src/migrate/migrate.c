@@ -591,6 +591,7 @@ void migrate_stop(struct migrate *m, void *ctx, void (*done)(void *ctx))
         *st = (struct stopping){.m = m, .until_ns = now + STOP_MAX_NS, .ctx = ctx, .done = done};
         st->timer.fire = stop_more;
         m->freeing = true;
+        owner_cancel_requests(m->owner);
         for (it = m->pulls.next; it != &m->pulls; it = next) {
                 struct owner_group *g = pull_group(pull_of(it));
                 next = it->next;

@@ -118,6 +118,22 @@ void owner_acquire_done(struct owner *o, struct owner_request *r, int status, co
         owner_answer(o, r, r->status, &copy);
 }
 
+void owner_cancel_requests(struct owner *o)
+{
+        struct owner_group *g;
+
+        list_for_each (g, &o->groups, node) {
+                if (g->acquire && !g->row)
+                        owner_answer_text(o, steal_ptr(&g->acquire), ECANCELED,
+                                          "zonepoold is stopping");
+                if (g->pending)
+                        owner_answer_text(o, steal_ptr(&g->pending), ECANCELED,
+                                          "zonepoold is stopping");
+                if (g->special && g->state == OWNER_TOMB)
+                        owner_answer(o, steal_ptr(&g->special), -EINPROGRESS, NULL);
+        }
+}
+
 /* ---- gates and front ends ---- */
 
 static bool may_serve(const struct owner_volume *v)

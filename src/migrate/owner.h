@@ -99,6 +99,9 @@ int owner_new(const struct owner_settings *settings, const struct owner_ops *ops
 /* NULL is accepted. Requests under way are answered with -ECANCELED. Gates are not touched. */
 void owner_free(struct owner *o);
 
+/* Answers what waits with -ECANCELED: before the daemon's end. Durable steps under way go on. */
+void owner_cancel_requests(struct owner *o);
+
 /* ---- volumes ---- */
 
 /* A volume that has appeared: at import, or just created. record: as the pool keeps it; an
