@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """The command line tool against a live daemon: the life of pools and volumes, refusals that change
 nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
+import errno
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from zpd import MIB, Daemon, Refused, refused, run_tests, wait_for  # noqa: E402
+from zpd import MIB, Daemon, refused, run_tests, wait_for  # noqa: E402
 
 
 def make_pool(d, name="tank", devices=2, size="256M", *more):
@@ -42,6 +44,14 @@ def read_file(path, length, offset=0):
         return out
     finally:
         os.close(fd)
+
+
+def close_dead(fd):
+    """Closing a file whose mount has gone is an error that closes it all the same."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
 
 
 def digest(path):
@@ -253,6 +263,129 @@ def test_volume_in_use_is_left_alone(zonepoold, zonepool):
         d.cli("volume", "resize", "tank/a", "80M")
         os.close(fd)
         wait_for("release", lambda: not d.call("pool.export", pool="tank").get("error"))
+
+
+def test_connected_peer_counts_as_use(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d)
+        d.cli("volume", "create", "tank/a", "64M")
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(d.run / "tank/a.sock"))
+            wait_for("connection", lambda: d.json("volume", "info", "tank/a")["in_use"] == "vhost-user")
+            for words in (("delete", "tank/a"), ("resize", "tank/a", "80M"), ("wipe", "tank/a"),
+                          ("clone", "tank/a", "b")):
+                refused(f"in use by vhost-user (process {os.getpid()})", d.cli, "volume", *words)
+            refused("tank/a is in use by vhost-user", d.cli, "pool", "export", "tank")
+            names = [v["name"] for v in d.json("volume", "list", "tank")["volumes"]]
+            assert names == ["a"]
+        wait_for("hang-up", lambda: d.json("volume", "info", "tank/a")["in_use"] is None)
+        d.cli("volume", "delete", "tank/a")
+
+
+def slow_clone(d):
+    """A volume large enough to be caught in the middle of being copied, and the copying under way."""
+    path = d.json("volume", "create", "tank/big", "180M")["path"]
+    for i in range(40):
+        write_file(path, os.urandom(4 * MIB), i * 4 * MIB)
+    clone = subprocess.Popen([d.tool, "--socket", d.socket, "volume", "clone", "tank/big", "copy"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for("clone", lambda: any(v["name"] == "copy" and v["in_use"] == "clone" for v in
+                                  d.json("volume", "list", "tank")["volumes"]))
+    return clone
+
+
+def test_both_volumes_are_held_while_one_is_copied_and_a_stop_cancels_that(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d, "tank", 2, "512M")
+        clone = slow_clone(d)
+        for name in ("big", "copy"):
+            try:
+                os.close(os.open(d.run / f"mnt/tank/{name}", os.O_RDWR))
+                busy = False
+            except OSError as why:
+                busy = why.errno == errno.EBUSY
+            if clone.poll() is None:
+                assert busy, name
+                refused("in use by clone", d.cli, "volume", "delete", f"tank/{name}")
+        in_time = clone.poll() is None
+        assert d.stop() == 0
+        out, err = clone.communicate(timeout=10)
+        if not in_time:
+            print("the copy was quicker than the test")
+            return
+        assert clone.returncode == 1 and "copying tank/big failed" in err, (out, err)
+        d.start()
+        names = [v["name"] for v in d.json("volume", "list", "tank")["volumes"]]
+        assert names == ["big"]
+        d.cli("volume", "clone", "tank/big", "copy")
+        assert digest(d.run / "mnt/tank/big") == digest(d.run / "mnt/tank/copy")
+
+
+def test_copy_that_does_not_fit_is_taken_away_again(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        pool = make_pool(d, "tank", 1, "128M")
+        path = d.json("volume", "create", "tank/a", "100M")["path"]
+        size = pool["capacity_bytes"] * 6 // 10 // MIB
+        for i in range(size):
+            write_file(path, os.urandom(MIB), i * MIB)
+        before = d.json("volume", "info", "tank/a")
+        text = refused("copying tank/a failed", d.cli, "volume", "clone", "tank/a", "b")
+        assert "No space" in text
+        assert d.json("volume", "info", "tank/a") == before
+        assert [v["name"] for v in d.json("volume", "list", "tank")["volumes"]] == ["a"]
+        status = d.json("pool", "status", "tank")
+        assert status["allocated_bytes"] == before["allocated_bytes"], status
+        d.cli("volume", "wipe", "tank/a")
+        assert d.json("pool", "status", "tank")["allocated_bytes"] == 0
+
+
+def test_stop_does_not_wait_for_who_holds_a_file_open(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, b"data", 0)
+        os.fsync(fd)
+        assert d.stop() == 0
+        assert not has_mount(d) and not os.path.exists(d.socket)
+        try:
+            os.pread(fd, 4, 0)
+            raise AssertionError("a file of a daemon that has gone can be read")
+        except OSError:
+            pass
+        finally:
+            close_dead(fd)
+        d.start()
+        assert read_file(path, 4) == b"data"
+
+
+def test_killed_daemon_leaves_a_mount_that_the_next_one_replaces(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        fd = os.open(path, os.O_RDWR)
+        d.kill()
+        d.start()
+        write_file(path, b"again")
+        close_dead(fd)
+        assert read_file(path, 5) == b"again"
 
 
 def test_kill_and_restart_keep_volumes_and_data(zonepoold, zonepool):
