@@ -200,20 +200,17 @@ int domain_xml_parse(const char *text, size_t len, const char *rundir, struct do
         return rc;
 }
 
-char *domain_xml_format_disk(const char *rundir, const char *pool, const char *volume,
-                             const char *dev)
+char *domain_xml_format_disk(const char *socket, const char *dev)
 {
         struct xml_buf buf = {0};
 
         xml_buf_add(&buf, "<disk type='vhostuser' device='disk'>\n"
                           "  <driver name='qemu' type='raw'/>\n"
                           "  <source type='unix' path='");
-        xml_buf_escape(&buf, rundir);
-        xml_buf_add(&buf, "/");
-        xml_buf_escape(&buf, pool);
-        xml_buf_add(&buf, "/");
-        xml_buf_escape(&buf, volume);
-        xml_buf_add(&buf, ".sock'>\n    <reconnect enabled='yes' timeout='1'/>\n  </source>\n"
+        xml_buf_escape(&buf, socket);
+        xml_buf_add(&buf, "'>\n"
+                          "    <reconnect enabled='yes' timeout='1'/>\n"
+                          "  </source>\n"
                           "  <target dev='");
         xml_buf_escape(&buf, dev);
         xml_buf_add(&buf, "' bus='virtio'/>\n</disk>\n");

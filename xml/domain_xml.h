@@ -50,10 +50,10 @@ void domain_xml_fini(struct domain_xml *dx);
 int domain_xml_parse(const char *text, size_t len, const char *rundir, struct domain_xml *ret_dx,
                      struct err *err);
 
-/* The element that attaches a volume by vhost-user as dev ("vda"), and the <memoryBacking> that the
- * domain needs beside it, ready for `virsh edit`. To be freed by free(); NULL: out of memory. */
-char *domain_xml_format_disk(const char *rundir, const char *pool, const char *volume,
-                             const char *dev);
+/* The element that attaches what listens on socket by vhost-user, as dev ("vda"), and the
+ * <memoryBacking> that the domain needs beside it, ready for `virsh edit`. None of the attributes
+ * that libvirt refuses on such disks. To be freed by free(); NULL: out of memory. */
+char *domain_xml_format_disk(const char *socket, const char *dev);
 char *domain_xml_format_memory(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* zonepool migrate ..., daemon ..., disk-xml, see cli.h. */
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "xml/domain_xml.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -96,31 +97,6 @@ static int daemon_stop_command(const struct cli *cli, const struct cli_args *arg
 
 enum { XML_DEV };
 
-static const char memory_xml[] = "  <memoryBacking>\n"
-                                 "    <source type='memfd'/>\n"
-                                 "    <access mode='shared'/>\n"
-                                 "  </memoryBacking>\n";
-
-/* Text as the value of an attribute in single quotes. */
-static void print_escaped(const char *text)
-{
-        for (; *text; text++) {
-                switch (*text) {
-                case '&':
-                        fputs("&amp;", stdout);
-                        break;
-                case '<':
-                        fputs("&lt;", stdout);
-                        break;
-                case '\'':
-                        fputs("&apos;", stdout);
-                        break;
-                default:
-                        putchar(*text);
-                }
-        }
-}
-
 /* The pool of a volume given without one: the only pool that has it. */
 static int find_volume(const struct cli *cli, const char *name, char pool[64])
 {
@@ -174,22 +150,15 @@ static int disk_xml(const struct cli *cli, const struct cli_args *args)
                 json_decref(result);
                 return cli_print_json(object);
         }
+        CLEANUP(free_ptr) char *disk = domain_xml_format_disk(socket, dev);
+        CLEANUP(free_ptr) char *memory = domain_xml_format_memory();
+        json_decref(result);
+        if (!disk || !memory)
+                return cli_fail("out of memory");
         printf("<!-- The guest's memory must be shared with zonepoold. Beside <devices>, once a "
                "domain:\n"
-               "%s-->\n",
-               memory_xml);
-        printf("<disk type='vhostuser' device='disk'>\n"
-               "  <driver name='qemu' type='raw'/>\n"
-               "  <source type='unix' path='");
-        print_escaped(socket);
-        printf("'>\n"
-               "    <reconnect enabled='yes' timeout='1'/>\n"
-               "  </source>\n"
-               "  <target dev='");
-        print_escaped(dev);
-        printf("' bus='virtio'/>\n"
-               "</disk>\n");
-        json_decref(result);
+               "%s-->\n%s",
+               memory, disk);
         return CLI_OK;
 }
 

@@ -152,7 +152,7 @@ static void test_the_number_of_disks_is_bounded(void)
 
 static void test_the_disk_element_is_found_as_written(void)
 {
-        CLEANUP(free_ptr) char *disk = domain_xml_format_disk(RUNDIR, "tank", "v1", "vdz");
+        CLEANUP(free_ptr) char *disk = domain_xml_format_disk(RUNDIR "/tank/v1.sock", "vdz");
         CLEANUP(free_ptr) char *memory = domain_xml_format_memory();
         CLEANUP(free_ptr) char *text = NULL;
         struct domain_xml dx;
