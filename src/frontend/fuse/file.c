@@ -30,6 +30,18 @@ static void tell(struct fuse_file *file, enum front_event event, pid_t pid)
                 o->event(o->ctx, event, pid);
 }
 
+/* Why an open was refused; at most once a second a file, for anybody with the right may try. */
+static void tell_trouble(struct fuse_file *file, const struct err *err)
+{
+        const struct front_observer *o = &file->ops.observer;
+        uint64_t now = clock_now_ns();
+
+        if (!o->trouble || (file->trouble_ns && now - file->trouble_ns < UINT64_C(1000000000)))
+                return;
+        file->trouble_ns = now;
+        o->trouble(o->ctx, err);
+}
+
 static void drop_hold(struct fuse_file *file)
 {
         nvc_detach_front(file->controller, &file->hold);
@@ -106,7 +118,13 @@ static void gate_turned(struct nvm_front *front)
 static void gate_timeout(struct loop_timer *t)
 {
         struct fuse_file *file = container_of(t, struct fuse_file, gate_timer);
+        struct err err = ERR_INIT;
 
+        err_set(
+            &err, EREMOTE,
+            "the file is not served: the volume is another host's, or has been suspended for %u ms",
+            file->front->options.gate_timeout_ms);
+        tell_trouble(file, &err);
         fuse_io_fail_waiting(file, EIO);
         end_openings(file, EREMOTE);
 }
@@ -122,11 +140,16 @@ void fuse_file_await_gate(struct fuse_file *file)
 
 static int take_hold(struct fuse_file *file, pid_t pid)
 {
+        struct err err = ERR_INIT;
+
         if (file->held)
                 return 0;
-        int rc = nvc_attach_front(file->controller, &file->hold, NULL);
-        if (rc < 0)
+        int rc = nvc_attach_front(file->controller, &file->hold, &err);
+        if (rc < 0) {
+                err_prefix(&err, "process %d cannot open the file for writing", (int)pid);
+                tell_trouble(file, &err);
                 return rc;
+        }
         file->held = true;
         tell(file, FRONT_RINGS_ON, pid);
         return 0;

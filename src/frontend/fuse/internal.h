@@ -40,6 +40,7 @@ struct fuse_file {
         struct list opening; /* struct fuse_opening: opens for writing that wait for the gate */
         struct list ops_list; /* struct fuse_op in order of arrival */
         uint32_t seeks; /* under way */
+        uint64_t trouble_ns; /* when the observer was last told of one */
         struct loop_timer gate_timer; /* ends the waiting for the gate */
 
         bool shut; /* nothing new is taken */

@@ -16,6 +16,8 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 
+enum { BLOCK = 4096 }; /* of the map */
+
 enum op_kind { OP_READ, OP_WRITE, OP_ZERO, OP_FLUSH };
 
 /* A part of an operation: sectors that are written as they stand in the buffer, sectors that are
@@ -436,7 +438,7 @@ static void seek_mapped(void *ctx, int status, uint32_t n, uint64_t next)
 {
         struct seek *s = ctx;
         uint64_t size = nvc_size_bytes(s->file->controller);
-        uint64_t first = s->extent.block * 4096, end = (s->extent.block + s->extent.nblocks) * 4096;
+        uint64_t first = s->extent.block * BLOCK, end = first + s->extent.nblocks * BLOCK;
 
         if (status < 0)
                 seek_end(s, EIO, 0);
@@ -444,10 +446,13 @@ static void seek_mapped(void *ctx, int status, uint32_t n, uint64_t next)
                 nvc_map(s->file->controller, next, &s->extent, 1, s, seek_mapped);
         else if (s->whence == SEEK_DATA)
                 seek_end(s, n && first < size ? 0 : ENXIO, MAX(s->off, first));
-        else if (n && first <= s->off) /* in data: the hole is where it ends */
-                seek_end(s, 0, MIN(end, size));
-        else
+        else if (n == 0 || first > s->off)
                 seek_end(s, 0, s->off);
+        else if (next == end / BLOCK) { /* data goes on where this answer ended */
+                s->off = end;
+                nvc_map(s->file->controller, next, &s->extent, 1, s, seek_mapped);
+        } else
+                seek_end(s, 0, MIN(end, size));
 }
 
 void fuse_do_lseek(fuse_req_t req, struct fuse_handle *h, uint64_t off, int whence)
@@ -469,5 +474,5 @@ void fuse_do_lseek(fuse_req_t req, struct fuse_handle *h, uint64_t off, int when
         s->off = off;
         s->whence = whence;
         h->file->seeks++;
-        nvc_map(h->file->controller, off / 4096, &s->extent, 1, s, seek_mapped);
+        nvc_map(h->file->controller, off / BLOCK, &s->extent, 1, s, seek_mapped);
 }

@@ -96,34 +96,42 @@ void ram_release(struct ram_backing *r)
         loop_defer(r->loop, &r->complete);
 }
 
-static void map_complete(struct loop_defer *d)
+static void map_one(struct ram_backing *r, const struct ram_map *m)
 {
-        struct ram_backing *r = container_of(d, struct ram_backing, map_complete);
-        uint64_t at = r->map.first;
+        uint64_t at = m->first;
         uint32_t n = 0;
 
-        while (n < r->map.max && (at = bitmap_next_set(&r->mapped, at)) < r->mapped.nbits) {
+        while (n < m->max && (at = bitmap_next_set(&r->mapped, at)) < r->mapped.nbits) {
                 uint64_t end = bitmap_next_clear(&r->mapped, at);
-                r->map.out[n++] = (struct volume_extent){at, end - at};
+                if (r->map_run)
+                        end = MIN(end, at + r->map_run);
+                m->out[n++] = (struct volume_extent){at, end - at};
                 at = end;
         }
         if (bitmap_next_set(&r->mapped, at) >= r->mapped.nbits)
                 at = UINT64_MAX;
-        r->map.busy = false;
-        r->map.done(r->map.ctx, r->fail, n, at);
+        m->done(m->ctx, r->fail, n, at);
+}
+
+static void map_complete(struct loop_defer *d)
+{
+        struct ram_backing *r = container_of(d, struct ram_backing, map_complete);
+        struct ram_map batch[ARRAY_SIZE(r->maps)];
+        uint32_t n = r->nmaps;
+
+        memcpy(batch, r->maps, n * sizeof(batch[0]));
+        r->nmaps = 0;
+        for (uint32_t i = 0; i < n; i++)
+                map_one(r, &batch[i]);
 }
 
 static void map(void *backing, uint64_t first_block, struct volume_extent *out, uint32_t max,
                 void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block))
 {
         struct ram_backing *r = backing;
-        assert(!r->map.busy);
-        r->map.busy = true;
-        r->map.first = first_block;
-        r->map.out = out;
-        r->map.max = r->map_max ? MIN(max, r->map_max) : max;
-        r->map.ctx = ctx;
-        r->map.done = done;
+        assert(r->nmaps < ARRAY_SIZE(r->maps));
+        r->maps[r->nmaps++] =
+            (struct ram_map){first_block, out, r->map_max ? MIN(max, r->map_max) : max, ctx, done};
         loop_defer(r->loop, &r->map_complete);
 }
 

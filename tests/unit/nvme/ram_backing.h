@@ -18,20 +18,21 @@ struct ram_backing {
         bool hold; /* keep what is submitted */
         int fail; /* 0, or -errno that every request completes with, without effect */
         uint32_t map_max; /* extents an answer at most; 0: as asked */
+        uint64_t map_run; /* blocks of an extent at most; 0: as long as they are */
         uint32_t nflushes, nsubmitted;
         bool nohold_missing; /* a write came that would wait for space */
 
         struct volume_io *queue[256]; /* submitted, not done */
         uint32_t nqueue;
         struct loop_defer complete;
-        struct {
-                bool busy;
+        struct ram_map {
                 uint64_t first;
                 struct volume_extent *out;
                 uint32_t max;
                 void *ctx;
                 void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block);
-        } map;
+        } maps[256];
+        uint32_t nmaps;
         struct loop_defer map_complete;
 };
 

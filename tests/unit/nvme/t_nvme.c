@@ -45,7 +45,7 @@ void t_nvme_fini(struct t_nvme *t)
 
 void t_turn(struct t_nvme *t)
 {
-        for (int i = 0; i < 20; i++)
+        for (int i = 0; i < 60; i++)
                 loop_turn(t->loop, 0);
 }
 
