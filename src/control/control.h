@@ -8,10 +8,11 @@
 #define CONTROL_SOCKET_PATH ZONEPOOL_RUNDIR "/" CONTROL_SOCKET_NAME
 
 enum {
-        CONTROL_LINE_MAX = 1 << 20, /* bytes of one object, newline included */
+        CONTROL_LINE_MAX = 1 << 20, /* bytes of a request, newline included */
         CONTROL_REQUESTS_MAX = 64, /* under way on one connection */
         CONTROL_CONNECTIONS_MAX = 256, /* of one server */
-        CONTROL_OUTPUT_MAX = 32 << 20, /* bytes a client may leave unread before it is dropped */
+        CONTROL_OUTPUT_MAX = 32 << 20, /* bytes of an answer, and of all that a client leaves
+                                          unread: above it is dropped */
 };
 
 #define CONTROL_ID_MAX (INT64_C(1) << 53)

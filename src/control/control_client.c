@@ -1,9 +1,9 @@
 /* Blocking client, see control_client.h.
  *
  * The socket is non-blocking after connect; every wait is a poll with what is left of the deadline.
- * Objects are cut out of one growing buffer that never exceeds a line's maximum. An object whose id
- * is not the call's own is an answer to nobody (there is one call at a time) and is skipped, except
- * id null: the daemon's refusal of the connection itself.
+ * Objects are cut out of one growing buffer that never exceeds an answer's maximum. An object whose
+ * id is not the call's own is an answer to nobody (there is one call at a time) and is skipped,
+ * except id null: the daemon's refusal of the connection itself.
  */
 #include "control/control_client.h"
 
@@ -28,6 +28,7 @@ struct control_client {
         int64_t next_id;
         char *buf; /* received, not yet consumed */
         size_t used, cap;
+        size_t seen; /* of used: known to hold no newline */
 };
 
 static int connect_error(struct err *err, int code, const char *path)
@@ -140,9 +141,9 @@ static int grow(struct control_client *c)
 {
         if (c->used < c->cap)
                 return 0;
-        if (c->cap >= CONTROL_LINE_MAX)
+        if (c->cap >= CONTROL_OUTPUT_MAX)
                 return -EBADMSG;
-        size_t cap = c->cap ? MIN(c->cap * 2, (size_t)CONTROL_LINE_MAX) : 4096;
+        size_t cap = c->cap ? MIN(c->cap * 2, (size_t)CONTROL_OUTPUT_MAX) : 4096;
         char *buf = realloc(c->buf, cap);
         if (!buf)
                 return -ENOMEM;
@@ -155,10 +156,12 @@ static int grow(struct control_client *c)
 static int receive(struct control_client *c, uint64_t deadline_ns, json_t **ret_object)
 {
         for (;;) {
-                char *end = c->used ? memchr(c->buf, '\n', c->used) : NULL;
+                size_t fresh = c->used - c->seen;
+                char *end = fresh ? memchr(c->buf + c->seen, '\n', fresh) : NULL;
                 if (end) {
                         size_t len = (size_t)(end - c->buf);
                         json_t *object = json_loadb(c->buf, len, JSON_REJECT_DUPLICATES, NULL);
+                        c->seen = 0;
                         c->used -= len + 1;
                         memmove(c->buf, end + 1, c->used);
                         if (!json_is_object(object)) {
@@ -168,6 +171,7 @@ static int receive(struct control_client *c, uint64_t deadline_ns, json_t **ret_
                         *ret_object = object;
                         return 0;
                 }
+                c->seen = c->used;
                 int rc = grow(c);
                 if (rc < 0)
                         return rc;

@@ -77,7 +77,8 @@ void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err, struct dvol *v));
 
 /* Detaches (guests are drained) and deletes. Whether that is allowed is the caller's to ask. done:
- * later, once; on failure the volume is attached again. */
+ * later, once; on failure the volume is attached again. -EBUSY, from inside the call: it is being
+ * detached or deleted already. */
 void dvol_delete(struct dvol *v, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err));
 

@@ -130,10 +130,10 @@ static void detached_for_deletion(void *ctx)
 void dvol_delete(struct dvol *v, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err))
 {
-        struct deletion *del = calloc(1, sizeof(*del));
+        struct deletion *del = v->going ? NULL : calloc(1, sizeof(*del));
 
         if (!del) {
-                done(ctx, -ENOMEM, NULL);
+                done(ctx, v->going ? -EBUSY : -ENOMEM, NULL);
                 return;
         }
         *del = (struct deletion){.v = v, .ctx = ctx, .done = done};

@@ -20,6 +20,21 @@ static void fail(struct control_request *req, void *ctx)
         control_refuse(req, -EBUSY, &err);
 }
 
+static void large(struct control_request *req, void *ctx)
+{
+        uint64_t n = 0;
+        const struct control_param table[] = {PARAM_U64("n", &n, PARAM_REQUIRED)};
+
+        if (control_parse(control_params(req), table, 1, NULL) < 0) {
+                control_refuse(req, -EINVAL, NULL);
+                return;
+        }
+        char *text = malloc(n);
+        memset(text, 'x', n);
+        control_reply(req, json_pack("{s:s#}", "a", text, (int)n));
+        free(text);
+}
+
 static void hung_up(void *ctx)
 {
         struct t_control *t = ctx;
@@ -56,6 +71,15 @@ static void typed(struct control_request *req, void *ctx)
                               json_pack("{s:s, s:I, s:b}", "s", s, "u", (json_int_t)u, "b", b));
 }
 
+void t_control_register(struct t_control *t)
+{
+        CU_ASSERT_EQUAL(control_register(t->server, "echo", echo, t), 0);
+        CU_ASSERT_EQUAL(control_register(t->server, "fail", fail, t), 0);
+        CU_ASSERT_EQUAL(control_register(t->server, "later", later, t), 0);
+        CU_ASSERT_EQUAL(control_register(t->server, "typed", typed, t), 0);
+        CU_ASSERT_EQUAL(control_register(t->server, "large", large, t), 0);
+}
+
 void t_control_start(struct t_control *t)
 {
         struct err err = ERR_INIT;
@@ -66,10 +90,7 @@ void t_control_start(struct t_control *t)
         snprintf(t->path, sizeof(t->path), "%s/sock", t->dir);
         CU_ASSERT_EQUAL_FATAL(loop_new(&t->loop), 0);
         CU_ASSERT_EQUAL_FATAL(control_server_new(t->loop, &t->server), 0);
-        CU_ASSERT_EQUAL(control_register(t->server, "echo", echo, t), 0);
-        CU_ASSERT_EQUAL(control_register(t->server, "fail", fail, t), 0);
-        CU_ASSERT_EQUAL(control_register(t->server, "later", later, t), 0);
-        CU_ASSERT_EQUAL(control_register(t->server, "typed", typed, t), 0);
+        t_control_register(t);
         CU_ASSERT_EQUAL_FATAL(control_server_listen(t->server, t->path, 0600, (gid_t)-1, &err), 0);
 }
 

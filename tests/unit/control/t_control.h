@@ -1,7 +1,8 @@
 /* A control server with a few methods, and a raw client of it, on one thread.
  *
  * Methods: "echo" answers its params; "fail" refuses with EBUSY; "later" answers when t_answer_all
- * is called; "work" reports progress until then; "typed" takes one parameter of every type.
+ * is called; "work" reports progress until then; "typed" takes one parameter of every type;
+ * "large" answers with n bytes.
  */
 #ifndef ZONEPOOL_TESTS_T_CONTROL_H
 #define ZONEPOOL_TESTS_T_CONTROL_H
@@ -20,6 +21,8 @@ struct t_control {
 };
 
 void t_control_start(struct t_control *t);
+/* The methods, at t->server. */
+void t_control_register(struct t_control *t);
 void t_control_stop(struct t_control *t);
 void t_answer_all(struct t_control *t);
 

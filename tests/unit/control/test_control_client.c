@@ -90,6 +90,24 @@ static void test_parameters_as_large_as_a_line_pass_larger_are_refused_at_home(v
         stop(&t, thread);
 }
 
+/* A list of thousands of volumes. */
+static void test_answers_may_be_much_larger_than_requests(void)
+{
+        struct t_control t;
+        struct err err = ERR_INIT;
+        json_t *result = NULL, *params = json_pack("{s:i}", "n", 20 << 20);
+        pthread_t thread = start(&t);
+
+        CU_ASSERT_EQUAL(control_call_once(t.path, "large", params, NULL, &result, &err), 0);
+        CU_ASSERT_EQUAL(json_string_length(json_object_get(result, "a")), 20 << 20);
+        json_decref(result);
+        json_object_set_new(params, "n", json_integer(CONTROL_OUTPUT_MAX));
+        CU_ASSERT_EQUAL(control_call_once(t.path, "large", params, NULL, &result, &err),
+                        -ECONNRESET);
+        json_decref(params);
+        stop(&t, thread);
+}
+
 static void test_silence_ends_a_call_and_breaks_the_client(void)
 {
         struct t_control t;
@@ -241,6 +259,7 @@ static void test_error_names_go_both_ways(void)
 static const struct t_case cases[] = {
     T_CASE(test_answers_refusals_and_reuse_of_one_connection),
     T_CASE(test_parameters_as_large_as_a_line_pass_larger_are_refused_at_home),
+    T_CASE(test_answers_may_be_much_larger_than_requests),
     T_CASE(test_silence_ends_a_call_and_breaks_the_client),
     T_CASE(test_progress_counts_as_a_sign_of_life_and_can_give_up),
     T_CASE(test_total_time_is_bounded_however_lively_the_daemon_is),

@@ -3,10 +3,12 @@
 #include "t_suite.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* One line in, one line out; want is compared as JSON, or as the start of the error's text. */
@@ -264,6 +266,58 @@ out:
         t_control_stop(&t);
 }
 
+/* Connects as somebody else. Exit code 0: served, 1: refused with EACCES, 2: else. */
+static int connect_as(const struct t_control *t, const gid_t *groups, size_t n)
+{
+        char answer[512];
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+        strcpy(addr.sun_path, t->path);
+        if (setgroups(n, groups) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+                return 2;
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+                return 2;
+        (void)!send(fd, "{\"id\":1,\"method\":\"echo\"}\n", 25, MSG_NOSIGNAL);
+        ssize_t len = recv(fd, answer, sizeof(answer) - 1, 0);
+        answer[len > 0 ? len : 0] = '\0';
+        return strstr(answer, "\"result\"") ? 0 : strstr(answer, "EACCES") ? 1 : 2;
+}
+
+static void test_only_root_and_the_group_may_speak_whatever_the_socket_mode(void)
+{
+        static const struct {
+                gid_t group;
+                int code;
+        } rows[] = {{4242, 0}, {4243, 1}};
+        struct t_control t;
+        struct control_server *other;
+        struct err err = ERR_INIT;
+
+        if (geteuid() != 0) {
+                printf("not root: left out ");
+                return;
+        }
+        t_control_start(&t);
+        CU_ASSERT_EQUAL(chmod(t.dir, 0755), 0);
+        control_server_free(t.server);
+        CU_ASSERT_EQUAL_FATAL(control_server_new(t.loop, &other), 0);
+        t.server = other;
+        t_control_register(&t);
+        CU_ASSERT_EQUAL_FATAL(control_server_listen(t.server, t.path, 0666, 4242, &err), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                int status;
+                pid_t pid = fork();
+                if (pid == 0)
+                        _exit(connect_as(&t, &rows[i].group, 1));
+                while (waitpid(pid, &status, WNOHANG) == 0)
+                        loop_turn(t.loop, 1000000);
+                CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == rows[i].code);
+        }
+        t_turns(&t, 3);
+        t_control_stop(&t);
+}
+
 static void test_stale_socket_is_replaced_a_live_one_and_a_file_are_not(void)
 {
         struct t_control t;
@@ -330,6 +384,7 @@ static const struct t_case cases[] = {
     T_CASE(test_half_closed_client_gets_its_answer_and_then_the_end),
     T_CASE(test_progress_comes_only_when_asked_for_and_at_least_every_second),
     T_CASE(test_client_that_does_not_read_is_dropped_at_the_limit),
+    T_CASE(test_only_root_and_the_group_may_speak_whatever_the_socket_mode),
     T_CASE(test_stale_socket_is_replaced_a_live_one_and_a_file_are_not),
     T_CASE(test_stopped_server_takes_nothing_new_but_answers_what_is_under_way),
 };
