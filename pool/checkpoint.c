@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50 };
+enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50, SOON_FREE = 6 };
 
 /* What recovery may have to walk. */
 static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
@@ -457,6 +457,15 @@ static void pages_durable(struct flush_wait *w, int status)
 
 /* ---- when ---- */
 
+/* A few groups at a time, where the pages to write for them are many. */
+static bool worth_freeing(const struct pool *pool)
+{
+        uint64_t gain = (uint64_t)pool->count.emptied * pool->min_cap;
+
+        return gain >= 8 * pool->ndirty || pool->count.emptied >= 3 || pool->count.free <= 3 ||
+               clean_idle(pool);
+}
+
 static bool due(const struct pool *pool)
 {
         uint64_t permille = pool->options.checkpoint_permille;
@@ -469,7 +478,7 @@ static bool due(const struct pool *pool)
         if (pool->mark_limit != UINT64_MAX)
                 return true;
         /* what is free only after a checkpoint is wanted soon */
-        if (pool->count.emptied && pool->count.free < 8 + pool->ngroups / 32)
+        if (pool->count.emptied && pool->count.free <= SOON_FREE && worth_freeing(pool))
                 return true;
         if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
                 return true;

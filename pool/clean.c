@@ -1,10 +1,10 @@
 /* Cleaning: copy what lives in a group elsewhere, compare-and-swap its entries, and the group is
  * empty; the next checkpoint frees it.
  *
- * One victim at a time. Its chain of headers names an owner for each block; a block lives when the
- * owner's entry still is this address. Data is read, verified and queued as MOVE records in the
- * cleaning class, many at a time so that they share headers; table pages and inodes are only marked
- * changed: the next checkpoint writes them elsewhere.
+ * One victim at a time, read from its start in large stretches. Its headers name an owner for each
+ * block; a block lives when the owner's entry still is this address. Data is verified and queued as
+ * MOVE records in the cleaning class, many at a time so that they share headers; table pages and
+ * inodes are only marked changed: the next checkpoint writes them elsewhere.
  *
  * Pace: none while plenty of groups are free; below that, so many blocks for every block users
  * write, more the fewer are free; all it can while users wait for a group.
@@ -13,30 +13,26 @@
  */
 #include "pool/internal.h"
 
+#include "base/crc32c.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 128, LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 16 };
-
-struct move {
-        struct block_read read;
-        struct cleaner *cleaner;
-        uint64_t tree, index;
-        int status;
-};
+enum { CHUNK = 128, WINDOW = 256, LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 16 };
 
 struct cleaner {
         struct pool *pool;
-        struct walk walk;
         struct group *victim;
-        struct move moves[CHUNK];
-        uint32_t nmoves, reading, writing;
-        struct record rec;
-        uint32_t pos, data, at; /* position in the header's records */
-        bool walking; /* the walk is reading */
-        bool have_header;
+        struct pio pio;
+        uint8_t *win; /* a stretch of the victim, */
+        uint32_t win_off, win_n; /* which, blocks; n 0: none */
+        uint32_t win_cap;
+        uint32_t off; /* where its next header stands */
+        uint64_t prev_seq, prev_sum;
+        struct list items; /* moves not queued yet */
+        uint32_t nitems, writing;
+        bool reading, ended;
         bool marked; /* table pages of the victim: they go with the next checkpoint */
-        bool ended;
         uint64_t paid; /* user blocks already answered with cleaning */
         uint64_t credit; /* blocks that may be moved */
         uint64_t stuck_seq; /* no victim was worth it: not before something changed */
@@ -49,13 +45,14 @@ int clean_init(struct pool *pool)
         if (!pool->cleaner)
                 return -ENOMEM;
         pool->cleaner->pool = pool;
+        list_init(&pool->cleaner->items);
         return 0;
 }
 
 void clean_fini(struct pool *pool)
 {
         if (pool->cleaner)
-                walk_fini(&pool->cleaner->walk);
+                free(pool->cleaner->win);
         free(pool->cleaner);
         pool->cleaner = NULL;
 }
@@ -128,27 +125,6 @@ static void release(struct cleaner *c)
         c->marked = false;
         group_unref(c->pool, g);
         c->victim = NULL;
-        walk_fini(&c->walk);
-}
-
-static void header_found(struct walk *w)
-{
-        struct cleaner *c = w->ctx;
-
-        c->walking = false;
-        c->have_header = true;
-        c->pos = c->data = 0;
-        c->at = UINT32_MAX;
-        step(c);
-}
-
-static void walk_ended(struct walk *w, int status)
-{
-        struct cleaner *c = w->ctx;
-
-        c->walking = false;
-        c->ended = true;
-        step(c);
 }
 
 static void moved(struct item *it, int status)
@@ -159,111 +135,168 @@ static void moved(struct item *it, int status)
         step(c);
 }
 
+/* All at once, so that they share a header. */
 static void queue_moves(struct cleaner *c)
 {
-        struct pool *pool = c->pool;
-
-        for (uint32_t i = 0; i < c->nmoves; i++) {
-                struct move *m = &c->moves[i];
-                struct item *it =
-                    m->status == 0 ? item_new(pool, RECORD_MOVE, m->tree, m->index) : NULL;
-                if (!it) {
-                        pool_block_put(pool, m->read.buf);
-                        continue;
-                }
-                it->data = m->read.buf;
-                it->crc = m->read.entry.crc;
-                it->from = m->read.entry.addr;
-                it->from_generation = c->victim->generation;
-                it->done = moved;
-                it->ctx = c;
+        while (!list_empty(&c->items)) {
+                struct item *it = list_first(&c->items, struct item, node);
+                list_del(&it->node);
                 c->writing++;
-                stream_add(pool, CLASS_CLEAN, it);
+                stream_add(c->pool, CLASS_CLEAN, it);
         }
-        c->nmoves = 0;
-        stream_kick(pool, CLASS_CLEAN);
+        c->nitems = 0;
+        stream_kick(c->pool, CLASS_CLEAN);
 }
 
-static void move_read(struct block_read *r, int status)
-{
-        struct move *m = container_of(r, struct move, read);
-        struct tree *t = pool_tree(r->pool, m->tree);
-
-        if (status == -EILSEQ)
-                pool_event_send(r->pool, POOL_EVENT_CORRUPTION, status,
-                                m->cleaner->victim->member[0].dev, t ? t->vol : NULL, m->index);
-        m->status = status;
-        m->cleaner->reading--;
-        step(m->cleaner);
-}
-
-static void start_move(struct cleaner *c, struct volume *vol, uint64_t index, struct entry e)
-{
-        struct move *m = &c->moves[c->nmoves];
-        uint8_t *buf = pool_block_get(c->pool);
-
-        if (!buf)
-                return;
-        c->nmoves++;
-        *m = (struct move){.cleaner = c, .tree = vol->tree.id, .index = index};
-        m->read.buf = buf;
-        m->read.verify = m->read.quiet = true;
-        m->read.done = move_read;
-        c->reading++;
-        c->credit -= MIN(c->credit, 1u);
-        block_read_start(c->pool, &m->read, e);
-}
-
-/* One block of the record at hand: moved, or marked, when it lives. */
-static void look_at(struct cleaner *c)
+static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct entry e,
+                       const uint8_t *data)
 {
         struct pool *pool = c->pool;
-        const struct record *rec = &c->rec;
-        uint64_t index = rec->index + c->at;
-        uint32_t off = c->walk.h.offset + c->walk.h.header_blocks + rec->data + c->at;
-        uint64_t addr = addr_make(c->victim->id, off);
-        struct tree *t = pool_tree(pool, rec->tree);
+        struct item *it = NULL;
 
-        if (!t)
-                return;
-        if (rec->type == RECORD_PAGE) {
-                c->marked |= tree_dirty_page_at(pool, t, rec->level, index, addr);
+        if (crc32c(0, data, ZP_BLOCK) != e.crc) {
+                pool_event_send(pool, POOL_EVENT_CORRUPTION, -EILSEQ, c->victim->member[0].dev,
+                                t->vol, index);
                 return;
         }
-        struct entry e = tree_get(t, index);
-        if (e.addr != addr)
+        it = item_new(pool, RECORD_MOVE, t->id, index);
+        if (!it || !(it->data = pool_block_get(pool))) {
+                item_free(pool, it);
                 return;
-        if (rec->type == RECORD_INODE) {
-                struct volume *vol;
-                list_for_each (vol, &pool->volumes, node) {
-                        if (vol->slot == index)
-                                vol->dirty = true;
+        }
+        memcpy(it->data, data, ZP_BLOCK);
+        it->crc = e.crc;
+        it->from = e.addr;
+        it->from_generation = c->victim->generation;
+        it->done = moved;
+        it->ctx = c;
+        list_add_tail(&c->items, &it->node);
+        c->nitems++;
+        c->credit -= MIN(c->credit, 1u);
+}
+
+static void mark_inode(struct cleaner *c, uint64_t slot)
+{
+        struct volume *vol;
+
+        list_for_each (vol, &c->pool->volumes, node) {
+                if (vol->slot == slot)
+                        vol->dirty = true;
+        }
+        c->marked = true;
+}
+
+/* What of the record's blocks lives is moved, or marked. */
+static void clean_record(struct cleaner *c, const struct header *h, const struct record *rec)
+{
+        struct pool *pool = c->pool;
+        struct tree *t = pool_tree(pool, rec->tree);
+        uint32_t n = record_data_blocks(rec->type, rec->count);
+
+        for (uint32_t i = 0; t && i < n; i++) {
+                uint32_t off = h->offset + h->header_blocks + rec->data + i;
+                uint64_t addr = addr_make(c->victim->id, off), index = rec->index + i;
+                if (rec->type == RECORD_PAGE) {
+                        c->marked |= tree_dirty_page_at(pool, t, rec->level, index, addr);
+                        continue;
                 }
-                c->marked = true;
-        } else if (t->vol) {
-                start_move(c, t->vol, index, e);
+                struct entry e = tree_get(t, index);
+                if (e.addr != addr)
+                        continue;
+                if (rec->type == RECORD_INODE)
+                        mark_inode(c, index);
+                else if (t->vol)
+                        move_block(c, t, index, e, c->win + (size_t)(off - c->win_off) * ZP_BLOCK);
         }
 }
 
-/* Goes through the header's blocks until the chunk is full. False: the header is through. */
-static bool look_on(struct cleaner *c)
+static void window_read(struct pio *p, int status)
 {
-        const uint8_t *records = c->walk.buf + HEADER_FIXED;
+        struct cleaner *c = container_of(p, struct cleaner, pio);
 
-        if (c->walk.h.kind == HEADER_SUMMARY)
-                return false;
-        while (c->nmoves < CHUNK) {
-                if (c->at == UINT32_MAX || c->at >= record_data_blocks(c->rec.type, c->rec.count)) {
-                        if (record_next(records, c->walk.h.record_bytes, &c->pos, &c->data,
-                                        &c->rec) <= 0)
-                                return false;
-                        c->at = 0;
-                        continue;
-                }
-                look_at(c);
-                c->at++;
+        c->reading = false;
+        if (status < 0) {
+                c->win_n = 0;
+                c->ended = true;
+                pool_device_error(c->pool, group_dev(c->pool, c->victim), status);
         }
-        return true;
+        step(c);
+}
+
+/* Reads the victim from off on, at least so many blocks. */
+static void read_window(struct cleaner *c, uint32_t least)
+{
+        struct pdev *d = group_dev(c->pool, c->victim);
+        uint32_t n = MAX(least, MIN((uint32_t)WINDOW, d->dev->geo.max_io_blocks));
+
+        if (c->win_cap < n) {
+                void *win = NULL;
+                if (posix_memalign(&win, ZP_BLOCK, (size_t)n * ZP_BLOCK)) {
+                        c->ended = true;
+                        return;
+                }
+                free(c->win);
+                c->win = win;
+                c->win_cap = n;
+                c->win_n = 0;
+        }
+        /* what is there already stays; the rest in one go, or what one read takes */
+        uint32_t have = c->win_n && c->win_off == c->off ? c->win_n : 0;
+        uint32_t want =
+            MIN(MIN(n - have, c->victim->tail - c->off - have), d->dev->geo.max_io_blocks);
+        c->win_off = c->off;
+        c->win_n = have + want;
+        c->reading = true;
+        c->pio.iov = (struct iovec){c->win + (size_t)have * ZP_BLOCK, (size_t)want * ZP_BLOCK};
+        c->pio.cb = window_read;
+        c->pio.io = (struct zdev_io){
+            .op = ZDEV_READ,
+            .zone = c->victim->member[0].zone,
+            .block = c->off + have,
+            .nblocks = want,
+            .iov = &c->pio.iov,
+            .niov = 1,
+        };
+        pio_submit(c->pool, d->dev, &c->pio);
+}
+
+/* The batch at off, once all of it is in the window. */
+static void clean_batch(struct cleaner *c)
+{
+        struct header h;
+        struct record rec;
+        uint32_t have = c->win_off <= c->off ? c->win_off + c->win_n : 0, pos = 0, data = 0;
+
+        if (c->off >= c->victim->tail) {
+                c->ended = true;
+                return;
+        }
+        if (!c->win_n || have <= c->off) {
+                c->win_n = 0;
+                read_window(c, 1);
+                return;
+        }
+        const uint8_t *buf = c->win + (size_t)(c->off - c->win_off) * ZP_BLOCK;
+        if (header_decode(buf, &h) < 0 ||
+            !walk_follows(c->pool, c->victim, &h, c->off, c->victim->tail, c->prev_seq,
+                          c->prev_sum) ||
+            h.kind != HEADER_BATCH) {
+                c->ended = true;
+                return;
+        }
+        if (c->off + h.header_blocks + h.data_blocks > have) {
+                read_window(c, h.header_blocks + h.data_blocks);
+                return;
+        }
+        if (header_verify(&h, buf, c->pool->secret) < 0) {
+                c->ended = true;
+                return;
+        }
+        while (record_next(buf + HEADER_FIXED, h.record_bytes, &pos, &data, &rec) > 0)
+                clean_record(c, &h, &rec);
+        c->off += h.header_blocks + h.data_blocks;
+        c->prev_seq = h.seq;
+        c->prev_sum = h.sum;
 }
 
 static void begin(struct cleaner *c, struct group *g)
@@ -271,47 +304,43 @@ static void begin(struct cleaner *c, struct group *g)
         g->busy = true;
         group_ref(g);
         c->victim = g;
-        c->ended = c->have_header = false;
-        c->walk = (struct walk){.pool = c->pool,
-                                .group = g,
-                                .end = g->tail,
-                                .found = header_found,
-                                .done = walk_ended,
-                                .ctx = c};
-        c->walking = true;
-        walk_start(&c->walk);
+        c->ended = false;
+        c->off = c->win_n = 0;
+        c->prev_seq = c->prev_sum = 0;
+        step(c);
 }
 
-/* Goes on until something is in flight, or the pace says wait. */
+static bool must_wait(struct cleaner *c)
+{
+        if (!urgent(c->pool) && !c->credit)
+                return true;
+        if (!c->marked || c->pool->ndirty < space_dirty_limit(c->pool))
+                return false;
+        ckpt_start(c->pool, NULL);
+        c->marked = false;
+        return true;
+}
+
+/* Goes on until something is in flight, or the pace says wait. The next stretch is read while the
+ * moves of the last one are written. */
 static void step(struct cleaner *c)
 {
-        while (!c->pool->dead && c->victim && !c->walking && !c->writing) {
-                if (c->nmoves == CHUNK || c->ended) {
-                        if (c->reading)
+        while (!c->pool->dead && c->victim && !c->reading) {
+                if (!c->victim->live)
+                        c->ended = true; /* the rest of the walk would find nothing */
+                if (c->nitems >= CHUNK || c->ended) {
+                        if (c->writing >= CHUNK || (c->ended && c->writing && !c->nitems))
                                 return;
-                        if (c->nmoves)
+                        if (c->nitems)
                                 queue_moves(c);
-                        else
+                        if (c->ended && !c->writing)
                                 release(c);
-                        continue;
+                        if (c->ended)
+                                continue;
                 }
-                if (!c->victim->live && !c->reading && !c->nmoves) {
-                        release(c); /* the rest of the walk would find nothing */
-                        continue;
-                }
-                if (!urgent(c->pool) && !c->credit)
+                if (must_wait(c))
                         return;
-                if (c->marked && c->pool->ndirty >= space_dirty_limit(c->pool)) {
-                        ckpt_start(c->pool, NULL);
-                        c->marked = false;
-                        return;
-                }
-                if (c->have_header) {
-                        c->have_header = look_on(c);
-                        continue;
-                }
-                c->walking = true;
-                walk_next(&c->walk);
+                clean_batch(c);
         }
 }
 
@@ -324,7 +353,7 @@ static void pace(struct cleaner *c)
 
         c->paid = pool->user_blocks;
         if (have < want)
-                c->credit += wrote * (1 + 4 * (want - have) / want);
+                c->credit += wrote * (want + 8 * (want - have)) / want;
         c->credit = MIN(c->credit, (uint64_t)pool->max_cap * 2);
 }
 

@@ -436,7 +436,6 @@ struct walk {
         struct group *group;
         uint32_t off, end; /* where the next header is looked for, and where to stop */
         uint64_t prev_seq, prev_sum;
-        bool any_prev; /* the first header's predecessor is not known */
         struct header h;
         uint8_t *buf; /* header blocks of h */
         uint32_t cap, need, got;
@@ -449,6 +448,10 @@ struct walk {
         void (*done)(struct walk *w, int status);
         void *ctx;
 };
+/* The header is the one of that group and life that belongs at off, behind the one named by prev.
+ */
+bool walk_follows(const struct pool *pool, const struct group *g, const struct header *h,
+                  uint32_t off, uint32_t end_off, uint64_t prev_seq, uint64_t prev_sum);
 void walk_start(struct walk *w);
 void walk_next(struct walk *w);
 void walk_fini(struct walk *w);
@@ -500,6 +503,7 @@ int clean_init(struct pool *pool);
 void clean_fini(struct pool *pool);
 void clean_poll(struct pool *pool);
 bool clean_wanted(const struct pool *pool);
+/* Nothing is being moved, and nothing will be unless something changes. */
 bool clean_idle(const struct pool *pool);
 
 /* ---- the pool (pool.c) ---- */

@@ -12,17 +12,13 @@ static void end(struct walk *w, int status)
         w->done(w, status);
 }
 
-static bool belongs(const struct walk *w, const struct header *h)
+bool walk_follows(const struct pool *pool, const struct group *g, const struct header *h,
+                  uint32_t off, uint32_t end_off, uint64_t prev_seq, uint64_t prev_sum)
 {
-        const struct group *g = w->group;
-
-        if (h->group != g->id || h->generation != g->generation || h->offset != w->off ||
-            !uuid_equal(&h->pool, &w->pool->uuid))
-                return false;
-        if (!w->any_prev && (h->prev_seq != w->prev_seq || h->prev_sum != w->prev_sum))
-                return false;
-        return h->seq > h->prev_seq && h->seq > h->mark &&
-               (uint64_t)w->off + h->header_blocks + h->data_blocks <= w->end;
+        return h->group == g->id && h->generation == g->generation && h->offset == off &&
+               uuid_equal(&h->pool, &pool->uuid) && h->prev_seq == prev_seq &&
+               h->prev_sum == prev_sum && h->seq > h->prev_seq && h->seq > h->mark &&
+               (uint64_t)off + h->header_blocks + h->data_blocks <= end_off;
 }
 
 static void block_read(struct pio *p, int status)
@@ -35,7 +31,9 @@ static void block_read(struct pio *p, int status)
         }
         w->got += p->io.nblocks;
         if (w->got == 1 && w->need == 1) {
-                if (header_decode(w->buf, &w->h) < 0 || !belongs(w, &w->h)) {
+                if (header_decode(w->buf, &w->h) < 0 ||
+                    !walk_follows(w->pool, w->group, &w->h, w->off, w->end, w->prev_seq,
+                                  w->prev_sum)) {
                         end(w, 0);
                         return;
                 }
@@ -105,7 +103,6 @@ void walk_next(struct walk *w)
         w->off += w->h.header_blocks + w->h.data_blocks;
         w->prev_seq = w->h.seq;
         w->prev_sum = w->h.sum;
-        w->any_prev = false;
         look(w);
 }
 
