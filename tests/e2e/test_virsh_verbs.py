@@ -1,6 +1,8 @@
 """Every virsh verb for pools and volumes does what it says, and what is refused is refused in words."""
 
 import os
+import signal
+import time
 
 MIB = 1 << 20
 
@@ -18,6 +20,8 @@ def run(lab, options):
     open_file_keeps_volume(host)
     disk_of_type_volume(lab, host)
     daemon_away(lab, host)
+    if options.full:
+        daemon_silent(host)
     pool_is_unmade(host)
 
 
@@ -107,6 +111,7 @@ def bytes_go_in_and_out(host):
         content[MIB - 1:MIB] + b"x" * 4096 + content[MIB + 4096:MIB + 4097]
     refused(host, "vol-upload", *on("v1"), "/srv/up.raw", "--offset", str(64 * MIB), "--length", "1",
             saying=["v1", "beyond its end"])
+    refused(host, "vol-upload", *on("v2"), put(host, "long.raw", bytes(2 * MIB)), saying=["v2"])
     # A volume is not cut off as a file is, so the holes of a sparse upload would keep what was there.
     refused(host, "vol-upload", *on("v1"), "/srv/up.raw", "--sparse", saying=["sparse upload", "without --sparse"])
     assert download(host, "v1", "--sparse")[:MIB] == content[:MIB]
@@ -195,6 +200,26 @@ def daemon_away(lab, host):
     lab.start_zonepoold(host)
     host.virsh("pool-refresh", "tank")
     assert host.virsh("vol-list", "tank") == before
+
+
+def daemon_silent(host):
+    """A daemon that runs and does not answer costs the caller a bounded time, and others nothing."""
+    before = host.virsh("vol-list", "tank")
+    host.virsh("pool-create-as", "plain", "dir", "--target", "/srv")
+    daemon = host.daemons["zonepoold"]
+    daemon.kill(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        refused(host, "vol-info", *on("v1"), saying=["zonepoold"])
+        host.virsh("pool-refresh", "tank")
+        assert time.monotonic() - started < 60
+        assert host.virsh("vol-list", "tank") == before
+        host.virsh("pool-refresh", "plain")
+    finally:
+        daemon.kill(signal.SIGCONT)
+        os.kill(daemon.nsenter.pid, signal.SIGCONT)  # it stops with its child
+    host.virsh("vol-info", *on("v1"))
+    host.virsh("pool-destroy", "plain")
 
 
 def pool_is_unmade(host):
