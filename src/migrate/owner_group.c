@@ -482,6 +482,15 @@ static void write_done(struct owner_write *w, int status)
                 owner_answer(o, steal_ptr(&g->special), -err.code, &err);
 }
 
+/* A token may have been staged by more hosts than one: what was given was given to one, and only
+ * that one may take again, give back or report. A target listens to its source only. */
+static bool from_our_peer(const struct owner_group *g, const struct owner_host *from)
+{
+        if (g->state == OWNER_OFFERED || g->state == OWNER_SUSPENDED || g->state == OWNER_ACTIVE)
+                return true;
+        return g->base.nhosts && uuid_equal(&g->base.hosts[0].uuid, &from->uuid);
+}
+
 bool owner_dispatch(struct owner_group *g, enum owner_event event, unsigned extra,
                     const struct owner_host *from, const struct owner_msg *msg)
 {
@@ -493,7 +502,7 @@ bool owner_dispatch(struct owner_group *g, enum owner_event event, unsigned extr
                 g->failed_later |= event == OWNER_EV_FAILED && g->row;
                 return g->row != NULL;
         }
-        if (msg && owner_token_equal(&msg->token, &g->base.token))
+        if (msg && owner_token_equal(&msg->token, &g->base.token) && from_our_peer(g, from))
                 extra |= OWNER_C_TOKEN;
         if (msg && same_epochs(g, msg))
                 extra |= OWNER_C_SEQ;

@@ -42,7 +42,7 @@ enum owner_event {
 
 enum owner_condition {
         OWNER_C_RINGS = 1 << 0, /* a ring of a volume of the group is on */
-        OWNER_C_TOKEN = 1 << 1, /* the message's token is the group's */
+        OWNER_C_TOKEN = 1 << 1, /* the message's token is the group's, and so is its sender */
         OWNER_C_SEQ = 1 << 2, /* TAKE: sequence number and every epoch are the group's */
         OWNER_C_DELTA = 1 << 3, /* target: have a delta */
         OWNER_C_ACQUIRE = 1 << 4, /* an Acquire waits for an answer */
