@@ -58,16 +58,16 @@ static void compare_tables(struct sim *sim)
                     a->group == b->group && a->generation == b->generation &&
                     a->offset == b->offset && a->crc == b->crc)
                         continue;
-                const struct table_entry *e = a ? a : b;
-                struct oracle_volume *v = oracle_find(sim->oracle, &e->vol);
+                struct oracle_volume *va = a ? oracle_find(sim->oracle, &a->vol) : NULL;
+                struct oracle_volume *vb = b ? oracle_find(sim->oracle, &b->vol) : NULL;
                 sim_fail(
                     sim,
                     "the replayed table differs from the run-time one at entry %zu of %zu/%zu: "
                     "volume %u block %llu lay at group %u.%u+%llu, now block %llu at %u.%u+%llu",
-                    i, killed_table.n, now.n, v ? v->number : 0,
+                    i, killed_table.n, now.n, va ? va->number : 0,
                     (unsigned long long)(a ? a->block : 0), a ? a->group : 0, a ? a->generation : 0,
-                    (unsigned long long)(a ? a->offset : 0), (unsigned long long)(b ? b->block : 0),
-                    b ? b->group : 0, b ? b->generation : 0,
+                    (unsigned long long)(a ? a->offset : 0), vb ? vb->number : 0,
+                    (unsigned long long)(b ? b->block : 0), b ? b->group : 0, b ? b->generation : 0,
                     (unsigned long long)(b ? b->offset : 0));
         }
         free(now.entries);

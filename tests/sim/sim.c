@@ -66,6 +66,8 @@ bool sim_step(struct sim *sim)
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
         if (ticked)
                 pool_tick(sim->pool);
+        if (ticked && sim->power_lost)
+                return true; /* in the tick: nothing completes any more */
         if (complete_some(sim)) {
                 sim->now_ns += sim_between(sim, 1000, 200000);
                 return true;
