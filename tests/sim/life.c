@@ -63,7 +63,8 @@ static void compare_tables(struct sim *sim)
                 sim_fail(
                     sim,
                     "the replayed table differs from the run-time one at entry %zu of %zu/%zu: "
-                    "volume %u block %llu lay at group %u.%u+%llu, now block %llu at %u.%u+%llu",
+                    "volume %u block %llu lay at group %u.%u+%llu, now volume %u block %llu at "
+                    "%u.%u+%llu",
                     i, killed_table.n, now.n, va ? va->number : 0,
                     (unsigned long long)(a ? a->block : 0), a ? a->group : 0, a ? a->generation : 0,
                     (unsigned long long)(a ? a->offset : 0), vb ? vb->number : 0,
@@ -71,6 +72,35 @@ static void compare_tables(struct sim *sim)
                     (unsigned long long)(b ? b->offset : 0));
         }
         free(now.entries);
+}
+
+/* What was found durable at an address once. The same generation of a group never holds two things
+ * at one place: that is what makes an address with its generation a name for ever. */
+struct seen_group {
+        uint32_t generation;
+        bool known[MAX_ZONE_BLOCKS];
+        uint32_t crc[MAX_ZONE_BLOCKS];
+};
+static struct seen_group seen_groups[MAX_MEDIA * MAX_ZONES];
+
+static void note_address(void *ctx, const struct uuid *vol, uint64_t block, uint32_t group,
+                         uint32_t generation, uint64_t offset, uint32_t crc)
+{
+        struct sim *sim = ctx;
+        if (group >= ARRAY_SIZE(seen_groups) || offset >= MAX_ZONE_BLOCKS)
+                sim_fail(sim, "an entry names group %u offset %llu", group,
+                         (unsigned long long)offset);
+        struct seen_group *g = &seen_groups[group];
+        if (generation < g->generation)
+                sim_fail(sim, "group %u went from generation %u back to %u", group, g->generation,
+                         generation);
+        if (generation > g->generation)
+                *g = (struct seen_group){.generation = generation};
+        if (g->known[offset] && g->crc[offset] != crc)
+                sim_fail(sim, "group %u generation %u offset %llu holds something new", group,
+                         generation, (unsigned long long)offset);
+        g->known[offset] = true;
+        g->crc[offset] = crc;
 }
 
 /* ---- power ---- */
@@ -87,7 +117,9 @@ static void power_on(struct sim *sim, struct zdev **devs)
         }
         sim->power_lost = false;
         sim->commands = 0;
+        sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
+        sim->slow_permille = 0;
         sim->held = false;
 }
 
@@ -185,6 +217,7 @@ static void run_out(struct sim *sim, struct answer *a, const char *what)
 void life_format(struct sim *sim)
 {
         sim->phase = "formatting";
+        memset(seen_groups, 0, sizeof(seen_groups));
         for (uint32_t tries = 0;; tries++) {
                 struct zdev *devs[MAX_MEDIA];
                 struct answer a = {0};
@@ -472,6 +505,7 @@ void life_recover(struct sim *sim, bool clean)
         check_data(sim);
         if (pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "after verification: %s", err.msg);
+        pool_inspect_table(sim->pool, sim, note_address);
         if (!clean)
                 count_state(sim);
 }

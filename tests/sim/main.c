@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_JOBS = 64, SEED_TIMEOUT_S = 60 };
+enum { MAX_JOBS = 64, SEED_TIMEOUT_S = 30 };
 
 /* What a worker tells, in shared memory. */
 struct progress {

@@ -33,6 +33,7 @@ struct flight {
         struct zdev_io *io;
         uint64_t flush_upto; /* FLUSH: events to become durable */
         bool dead; /* submitted after power was lost */
+        uint64_t not_before; /* sim.completions: slow operations let others pass */
         uint8_t data[]; /* WRITE: the bytes as submitted */
 };
 
@@ -140,6 +141,8 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         size_t len = io->op == ZDEV_WRITE ? (size_t)io->nblocks * ZP_BLOCK : 0;
         bool dead = sim->power_lost;
         if (!dead) {
+                if (sim->cut == CUT_NEAR_RESET && io->op == ZDEV_RESET && --sim->cut_countdown == 0)
+                        sim->cut_at = sim->commands + sim_between(sim, 1, 12);
                 if (++sim->commands == sim->cut_at)
                         sim->power_lost = true; /* the command itself is in flight then */
                 check_rules(m, io);
@@ -150,6 +153,9 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         f->io = io;
         f->flush_upto = m->next_event;
         f->dead = dead;
+        f->not_before = 0;
+        if (sim_chance(sim, sim->slow_permille, 1000))
+                f->not_before = sim->completions + sim_between(sim, 5, 400);
         uint8_t *to = f->data;
         for (int i = 0; len && i < io->niov; i++) {
                 memcpy(to, io->iov[i].iov_base, io->iov[i].iov_len);
@@ -262,7 +268,7 @@ static void answer(struct media *m, struct flight *f)
         }
 }
 
-static struct flight *pick_flight(struct media *m)
+static struct flight *pick_flight(struct media *m, bool force)
 {
         uint64_t skip = sim_below(m->sim, m->nflights);
         if (sim_chance(m->sim, 1, 2))
@@ -270,12 +276,16 @@ static struct flight *pick_flight(struct media *m)
         struct list *at = m->flights.next;
         while (skip--)
                 at = at->next;
-        return list_entry(at, struct flight, node);
+        struct flight *f = list_entry(at, struct flight, node);
+        return force || f->not_before <= m->sim->completions ? f : NULL;
 }
 
-void media_complete_one(struct media *m)
+bool media_complete_one(struct media *m, bool force)
 {
-        struct flight *f = pick_flight(m);
+        struct flight *f = pick_flight(m, force);
+        if (!f)
+                return false;
+        m->sim->completions++;
         struct zdev_io *io = f->io;
         int status = m->sim->power_lost ? -ENODEV : 0;
         list_del(&f->node);
@@ -290,6 +300,7 @@ void media_complete_one(struct media *m)
         sim_trace(m->sim, "dev %u: %s zone %u block %llu+%u done %d", m->index, op_name(io->op),
                   io->zone, (unsigned long long)io->block, io->nblocks, status);
         io->done(io, status);
+        return true;
 }
 
 /* ---- power ---- */

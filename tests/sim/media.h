@@ -40,8 +40,9 @@ void media_power_off(struct media *m, enum media_cut cut);
 
 /* Operations in flight. */
 uint32_t media_pending(const struct media *m);
-/* Completes one of them. After sim.power_lost with -ENODEV and no effect. */
-void media_complete_one(struct media *m);
+/* Completes one of them; false: the one picked is a slow one whose time has not come, unless forced.
+ * After sim.power_lost with -ENODEV and no effect. */
+bool media_complete_one(struct media *m, bool force);
 /* A number that tells states of the medium apart: pointers, and what the last cut left. */
 uint64_t media_fingerprint(const struct media *m);
 

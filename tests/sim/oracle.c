@@ -233,9 +233,9 @@ static void fill_words(uint64_t where, uint64_t op, uint64_t *words)
 {
         words[0] = where;
         words[1] = op;
-        uint64_t x = (where ^ op * UINT64_C(0x9e3779b97f4a7c15)) | 1;
-        for (int i = 2; i < WORDS; i++)
-                words[i] = x * (uint64_t)(2 * i + 1);
+        uint64_t x = where ^ op * UINT64_C(0x9e3779b97f4a7c15);
+        for (uint64_t i = 2; i < WORDS; i++)
+                words[i] = x + i * UINT64_C(0x9e6c63d0676a9a99);
 }
 
 static uint64_t where_of(uint16_t volume, uint64_t sector)

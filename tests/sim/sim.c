@@ -49,16 +49,22 @@ static bool complete_some(struct sim *sim)
                 total += media_pending(sim->media[i]);
         if (!total)
                 return false;
-        uint64_t pick = sim_below(sim, total);
-        for (uint32_t i = 0; i < sim->nmedia; i++) {
-                uint32_t n = media_pending(sim->media[i]);
-                if (pick < n) {
-                        media_complete_one(sim->media[i]);
-                        break;
-                }
-                pick -= n;
+        for (int tries = 0;; tries++) {
+                uint64_t pick = sim_below(sim, total);
+                uint32_t i = 0;
+                while (pick >= media_pending(sim->media[i]))
+                        pick -= media_pending(sim->media[i++]);
+                if (media_complete_one(sim->media[i], tries == 8))
+                        return true;
         }
-        return true;
+}
+
+void sim_answered(struct sim *sim)
+{
+        if (sim->cut != CUT_AT_ANSWER || sim->power_lost || --sim->cut_countdown)
+                return;
+        sim_trace(sim, "power fails now");
+        sim->power_lost = true;
 }
 
 bool sim_step(struct sim *sim)
@@ -143,8 +149,8 @@ static void choose_media(struct sim *sim)
         sim->nmedia = nmedia[sim_below(sim, ARRAY_SIZE(nmedia))];
         for (uint32_t i = 0; i < sim->nmedia; i++) {
                 struct media_spec spec = {
-                    .nr_zones = (uint32_t)sim_between(sim, 16, 40),
-                    .zone_blocks = (uint32_t)sim_between(sim, MIN_ZONE_BLOCKS, 64),
+                    .nr_zones = (uint32_t)sim_between(sim, 16, MAX_ZONES),
+                    .zone_blocks = (uint32_t)sim_between(sim, MIN_ZONE_BLOCKS, MAX_ZONE_BLOCKS),
                     .max_io_blocks = (uint32_t)sim_between(sim, 8, 64),
                 };
                 spec.capacity_blocks = spec.zone_blocks;
@@ -208,11 +214,23 @@ static void work_for_a_while(struct sim *sim, uint32_t asks)
         }
 }
 
+static void choose_cut(struct sim *sim)
+{
+        static const enum cut_when whens[] = {CUT_NEVER,      CUT_AT_COMMAND, CUT_AT_COMMAND,
+                                              CUT_NEAR_RESET, CUT_AT_ANSWER,  CUT_AT_ANSWER};
+        static const unsigned slow[] = {0, 0, 10, 100};
+        sim->cut = whens[sim_below(sim, ARRAY_SIZE(whens))];
+        sim->cut_at = UINT64_MAX;
+        if (sim->cut == CUT_AT_COMMAND)
+                sim->cut_at = sim->commands + sim_between(sim, 1, 1000);
+        sim->cut_countdown = (uint32_t)sim_between(sim, 1, sim->cut == CUT_NEAR_RESET ? 8 : 25);
+        sim->slow_permille = slow[sim_below(sim, ARRAY_SIZE(slow))];
+}
+
 /* One power-up: some mixes, then an end of some kind. */
 static void live(struct sim *sim)
 {
-        sim->cut_at =
-            sim_chance(sim, 3, 4) ? sim->commands + sim_between(sim, 1, 1500) : UINT64_MAX;
+        choose_cut(sim);
         uint32_t mixes = (uint32_t)sim_between(sim, 1, 3);
         for (uint32_t i = 0; i < mixes && !sim->power_lost; i++)
                 work_for_a_while(sim, (uint32_t)sim_between(sim, 20, 250));
@@ -241,6 +259,7 @@ void sim_run(struct sim *sim)
         uint32_t lives = (uint32_t)sim_between(sim, 2, 5);
         for (uint32_t i = 0; i < lives; i++)
                 live(sim);
+        sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         work_for_a_while(sim, 30);
         if (!life_export(sim))

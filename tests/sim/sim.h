@@ -13,11 +13,19 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { MAX_MEDIA = 3 };
+enum { MAX_MEDIA = 3, MAX_ZONES = 40, MAX_ZONE_BLOCKS = 64 };
 
 struct media;
 struct oracle;
 struct work;
+
+/* When power fails. */
+enum cut_when {
+        CUT_NEVER,
+        CUT_AT_COMMAND, /* at a device command picked beforehand */
+        CUT_NEAR_RESET, /* a few commands after one of the resets */
+        CUT_AT_ANSWER,  /* the moment something was reported as durable */
+};
 
 struct sim {
         uint64_t seed;
@@ -32,7 +40,11 @@ struct sim {
         uint32_t nmedia;
         uint64_t commands; /* device commands of this power-up, */
         uint64_t cut_at; /* and the number of the one at which power fails */
+        enum cut_when cut;
+        uint32_t cut_countdown; /* resets, or answers, until then */
         bool power_lost;
+        uint64_t completions;
+        unsigned slow_permille; /* of device operations */
 
         struct pool *pool; /* NULL: not imported */
         struct pool_host host;
@@ -88,6 +100,9 @@ bool sim_step(struct sim *sim);
 /* Steps until *flag, power loss, or nothing happens any more (a failure that names `what`). False:
  * power was lost first. */
 bool sim_run_until(struct sim *sim, const bool *flag, const char *what);
+
+/* Something was reported as durable: a good moment for a power cut. */
+void sim_answered(struct sim *sim);
 
 /* The whole run. */
 void sim_run(struct sim *sim);

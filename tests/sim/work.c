@@ -240,7 +240,10 @@ static void request_done(struct volume_io *io, int status)
         r->v->busy--;
         r->w->outstanding--;
         sim->user_ops++;
+        bool durable = status == 0 && (io->fua || io->op == VOLUME_FLUSH);
         request_free(r);
+        if (durable)
+                sim_answered(sim);
 }
 
 static void ask_io(struct work *w, enum ask kind)

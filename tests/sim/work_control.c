@@ -31,9 +31,13 @@ void work_control_free(struct control *c)
 
 static void control_end(struct control *c)
 {
+        struct sim *sim = c->w->sim;
+        bool durable = c->kind != ASK_MAP;
         c->w->outstanding--;
-        c->w->sim->user_ops++;
+        sim->user_ops++;
         work_control_free(c);
+        if (durable)
+                sim_answered(sim);
 }
 
 static void unexpected(const struct control *c, const char *what, int status)
