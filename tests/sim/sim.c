@@ -67,6 +67,12 @@ void sim_answered(struct sim *sim)
         sim->power_lost = true;
 }
 
+void sim_called(struct sim *sim)
+{
+        if (sim->cut == CUT_AFTER_CALL && --sim->cut_countdown == 0)
+                sim->cut_at = sim->commands + sim_between(sim, 1, 15);
+}
+
 bool sim_step(struct sim *sim)
 {
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
@@ -216,8 +222,10 @@ static void work_for_a_while(struct sim *sim, uint32_t asks)
 
 static void choose_cut(struct sim *sim)
 {
-        static const enum cut_when whens[] = {CUT_NEVER,      CUT_AT_COMMAND, CUT_AT_COMMAND,
-                                              CUT_NEAR_RESET, CUT_AT_ANSWER,  CUT_AT_ANSWER};
+        static const enum cut_when whens[] = {
+            CUT_NEVER,     CUT_AT_COMMAND, CUT_AT_COMMAND, CUT_NEAR_RESET,
+            CUT_AT_ANSWER, CUT_AT_ANSWER,  CUT_AFTER_CALL, CUT_AFTER_CALL,
+        };
         static const unsigned slow[] = {0, 0, 10, 100};
         sim->cut = whens[sim_below(sim, ARRAY_SIZE(whens))];
         sim->cut_at = UINT64_MAX;

@@ -25,6 +25,7 @@ enum cut_when {
         CUT_AT_COMMAND, /* at a device command picked beforehand */
         CUT_NEAR_RESET, /* a few commands after one of the resets */
         CUT_AT_ANSWER,  /* the moment something was reported as durable */
+        CUT_AFTER_CALL, /* a few commands after something durable was asked for */
 };
 
 struct sim {
@@ -103,6 +104,8 @@ bool sim_run_until(struct sim *sim, const bool *flag, const char *what);
 
 /* Something was reported as durable: a good moment for a power cut. */
 void sim_answered(struct sim *sim);
+/* Something durable was asked for. */
+void sim_called(struct sim *sim);
 
 /* The whole run. */
 void sim_run(struct sim *sim);

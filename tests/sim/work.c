@@ -297,6 +297,8 @@ static void ask_io(struct work *w, enum ask kind)
                   (unsigned long long)(first / SECTORS_PER_BLOCK),
                   (unsigned long long)((first + n - 1) / SECTORS_PER_BLOCK),
                   r->io.fua ? " fua" : "");
+        if (kind == ASK_FLUSH || r->io.fua)
+                sim_called(sim);
         volume_submit(v->vol, &r->io);
 }
 

@@ -301,6 +301,8 @@ static void map(struct work *w)
 void work_control(struct work *w, enum ask kind)
 {
         struct control *c;
+        if (kind != ASK_MAP)
+                sim_called(w->sim);
         switch (kind) {
         case ASK_CREATE:
                 create(w);
