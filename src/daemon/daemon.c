@@ -214,7 +214,7 @@ static bool quiet(const struct daemon *d)
 {
         struct dpool *p;
 
-        if (control_server_pending(d->control) || d->starting)
+        if (control_server_pending(d->control) || d->starting || !migration_stopped(d))
                 return false;
         list_for_each (p, &d->pools, node) {
                 if (p->changing || p->state == DPOOL_IMPORTING || p->state == DPOOL_EXPORTING)

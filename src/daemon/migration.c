@@ -13,6 +13,7 @@ struct migration {
         struct daemon *daemon;
         struct nvme_target *target;
         struct migrate *engine;
+        bool stopped;
 };
 
 struct migrate *migration_engine(struct daemon *d)
@@ -151,11 +152,19 @@ int migration_start(struct daemon *d, struct err *err)
 
 static void stopped(void *ctx)
 {
+        struct migration *m = ctx;
+
+        m->stopped = true;
 }
 
 void migration_stop(struct daemon *d)
 {
-        migrate_stop(d->migration->engine, NULL, stopped);
+        migrate_stop(d->migration->engine, d->migration, stopped);
+}
+
+bool migration_stopped(const struct daemon *d)
+{
+        return d->migration->stopped;
 }
 
 void migration_free(struct daemon *d)

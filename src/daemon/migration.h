@@ -17,6 +17,8 @@
 int migration_start(struct daemon *d, struct err *err);
 /* Gives up what is under way, answers its requests. Volumes may still be attached. */
 void migration_stop(struct daemon *d);
+/* Nothing of it is under way any more: pools may be exported. */
+bool migration_stopped(const struct daemon *d);
 /* All volumes are detached. A daemon without migration is accepted. */
 void migration_free(struct daemon *d);
 
