@@ -254,6 +254,7 @@ static void batch_done(struct batch *b, int status)
                 return;
         }
         group_dev(pool, b->group)->failures = 0;
+        /* P1: the batch is on the device; durable after a flush */
         count_written(pool, b);
         status = apply_all(b);
         if (status < 0) /* no memory: RAM no longer says what the disk says */

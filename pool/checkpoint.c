@@ -366,7 +366,7 @@ static void roots_durable(struct flush_wait *w, int status)
 
         if (status < 0)
                 fail(pool, status);
-        else
+        else /* P5: the root is durable */
                 succeed(pool);
 }
 
@@ -451,7 +451,7 @@ static void pages_durable(struct flush_wait *w, int status)
 
         if (status < 0)
                 fail(pool, status);
-        else
+        else /* P4: pages and the data they name are durable */
                 write_roots(pool);
 }
 

@@ -29,7 +29,7 @@ static void finish(struct pool *pool)
         struct list done;
 
         pool->flush_active = false;
-        if (pool->flush_status == 0)
+        if (pool->flush_status == 0) /* P2: durable up to flush_covers */
                 advance_mark(pool);
         list_init(&done);
         list_splice_tail(&done, &pool->flush_running);

@@ -254,7 +254,7 @@ static void written(struct pio *p, int status)
                 d->written_blocks += p->io.nblocks;
                 d->ring_wp += p->io.nblocks;
                 w->sent += p->io.nblocks;
-                if (w->sent == w->blocks) {
+                if (w->sent == w->blocks) { /* P3, once flushed */
                         w->done(w, 0);
                         return;
                 }
