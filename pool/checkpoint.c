@@ -462,8 +462,8 @@ static bool worth_freeing(const struct pool *pool)
 {
         uint64_t gain = (uint64_t)pool->count.emptied * pool->min_cap;
 
-        return gain >= 8 * pool->ndirty || pool->count.emptied >= 3 || pool->count.free <= 3 ||
-               clean_idle(pool);
+        return gain >= 8 * pool->ndirty || pool->count.emptied >= 3 ||
+               pool->count.free_blocks <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
 }
 
 static bool due(const struct pool *pool)
@@ -478,7 +478,8 @@ static bool due(const struct pool *pool)
         if (pool->mark_limit != UINT64_MAX)
                 return true;
         /* what is free only after a checkpoint is wanted soon */
-        if (pool->count.emptied && pool->count.free <= SOON_FREE && worth_freeing(pool))
+        if (pool->count.emptied && pool->count.free_blocks <= (uint64_t)SOON_FREE * pool->max_cap &&
+            worth_freeing(pool))
                 return true;
         if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
                 return true;

@@ -8,8 +8,9 @@
  * recovery may use lies there, neither data nor records. The reset itself comes afterwards, when no
  * read is in flight any more.
  *
- * Room: users may open a group only while four would stay free, cleaning while two would: a
- * checkpoint always finds one, cleaning always goes on.
+ * Room: users may open a group only while the capacity of more than four (of the largest) is free,
+ * cleaning while that of more than two is, or while what is left holds the next checkpoint anyway:
+ * a checkpoint always finds room, cleaning always goes on.
  */
 #include "pool/internal.h"
 
@@ -79,6 +80,7 @@ void group_make_free(struct pool *pool, struct group *g)
         g->nosummary = g->unclean = g->freeing = false;
         group_drop_summary(g);
         pool->count.free++;
+        pool->count.free_blocks += g->cap;
         if (!g->needs_reset)
                 ready(pool, g);
 }
@@ -107,6 +109,7 @@ static void reset_done(struct pio *p, int status)
         if (status < 0) {
                 pool_device_error(pool, group_dev(pool, g), status);
                 pool->count.free--;
+                pool->count.free_blocks -= g->cap;
                 bad(pool, g);
                 return;
         }
@@ -134,11 +137,31 @@ void group_start_resets(struct pool *pool)
         }
 }
 
+/* The pages of the next checkpoint, what cleaning has queued included, would fit without the
+ * largest free group. */
+static bool checkpoint_fits(const struct pool *pool)
+{
+        const struct group *t = pool->streams[CLASS_TABLE].open;
+        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * pool->streams[CLASS_CLEAN].nitems + 8;
+        uint64_t room = t ? t->cap - t->wp : 0;
+
+        if (pool->count.free_blocks > pool->max_cap)
+                room += pool->count.free_blocks - pool->max_cap;
+        return room > pages + pages / 4 + 8;
+}
+
+static bool may_open(const struct pool *pool, enum cls cls)
+{
+        if (pool->count.free_blocks > (uint64_t)keep_free[cls] * pool->max_cap)
+                return true;
+        return cls == CLASS_CLEAN && checkpoint_fits(pool);
+}
+
 struct group *group_open(struct pool *pool, enum cls cls)
 {
         struct pdev *best = NULL;
 
-        if (!pool->count.ready || pool->count.free <= keep_free[cls])
+        if (!pool->count.ready || !may_open(pool, cls))
                 return NULL;
         /* the emptiest device, in turn among equals: streams spread over the devices */
         for (uint32_t n = 0; n < pool->ndevs; n++) {
@@ -154,6 +177,7 @@ struct group *group_open(struct pool *pool, enum cls cls)
         best->nfree--;
         pool->count.ready--;
         pool->count.free--;
+        pool->count.free_blocks -= g->cap;
         g->state = GROUP_OPEN;
         g->cls = cls;
         g->wp = 0;

@@ -510,6 +510,7 @@ bool clean_idle(const struct pool *pool);
 
 struct pool_counts {
         uint32_t free; /* groups FREE */
+        uint64_t free_blocks; /* their capacity */
         uint32_t ready; /* of these, without a reset to come */
         uint32_t emptied; /* sealed, nothing live: free after the next checkpoint */
         uint32_t usable; /* not BAD */
