@@ -101,6 +101,10 @@ static void map_one(struct ram_backing *r, const struct ram_map *m)
         uint64_t at = m->first;
         uint32_t n = 0;
 
+        /* An extent that intersects the range is listed from its own beginning. */
+        while (!r->map_run && at > 0 && bitmap_test(&r->mapped, at) &&
+               bitmap_test(&r->mapped, at - 1))
+                at--;
         while (n < m->max && (at = bitmap_next_set(&r->mapped, at)) < r->mapped.nbits) {
                 uint64_t end = bitmap_next_clear(&r->mapped, at);
                 if (r->map_run)

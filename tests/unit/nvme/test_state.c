@@ -221,6 +221,8 @@ static void test_decode_refuses_what_it_cannot_be(void)
         nvm_state_encode(&good, b);
         for (size_t len = 0; len < SIZE; len++)
                 CU_ASSERT_EQUAL(nvm_state_decode(b, len, &out, NULL), -EBADMSG);
+        memset(b + SIZE, 0, 4);
+        CU_ASSERT_EQUAL(nvm_state_decode(b, SIZE + 4, &out, NULL), -EBADMSG);
         /* a queue, consistently said: understood and not supported */
         memmove(b + 80, b + 56, VENDOR_STATE_SIZE);
         put_le64(b + 16, 8);
