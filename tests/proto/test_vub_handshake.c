@@ -5,7 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -253,6 +253,49 @@ static void test_a_second_peer_is_turned_away(void)
         down();
 }
 
+static void test_a_noisy_peer_does_not_fill_the_log(void)
+{
+        uint8_t state[8] = {0};
+
+        up();
+        t_handshake(&peer, T_FEATURES);
+        for (unsigned i = 0; i < 100; i++)
+                CU_ASSERT_EQUAL(t_ask_ack(&peer, VUB_SET_VRING_NUM, state, 8, NULL, 0), 1);
+        CU_ASSERT_EQUAL(rig.ntrouble, 16);
+        down();
+}
+
+/* Without a descriptor to spare the next peer waits, and is served when there is one. */
+static void test_out_of_descriptors(void)
+{
+        struct rlimit was, none;
+        struct t_peer other;
+
+        up();
+        t_peer_hang_up(&peer);
+        T_UNTIL(&rig, t_saw(&rig, FRONT_DISCONNECTED));
+        t_peer_connect(&other, &rig);
+        t_peer_hang_up(&other);
+        T_UNTIL(&rig, t_count(&rig, FRONT_DISCONNECTED) == 2);
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        memcpy(addr.sun_path, rig.path, sizeof(rig.path));
+        peer.sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int probe = dup(peer.sock);
+        CU_ASSERT_EQUAL(connect(peer.sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+        getrlimit(RLIMIT_NOFILE, &was);
+        none = was;
+        none.rlim_cur = (rlim_t)probe;
+        close(probe);
+        setrlimit(RLIMIT_NOFILE, &none);
+        for (int i = 0; i < 5; i++)
+                loop_turn(rig.loop, 20000000); /* would return at once if it span */
+        setrlimit(RLIMIT_NOFILE, &was);
+        CU_ASSERT_EQUAL(rig.ntrouble, 1);
+        CU_ASSERT_EQUAL(t_ask_u64(&peer, VUB_GET_FEATURES), VUB_FEATURES);
+        t_peer_free(&other);
+        down();
+}
+
 static void test_a_message_may_come_in_pieces(void)
 {
         uint8_t header[12];
@@ -327,6 +370,8 @@ static const struct t_case cases[] = {
     T_CASE(test_memory_tables_are_checked),
     T_CASE(test_config_tells_geometry_and_follows_resize),
     T_CASE(test_a_second_peer_is_turned_away),
+    T_CASE(test_a_noisy_peer_does_not_fill_the_log),
+    T_CASE(test_out_of_descriptors),
     T_CASE(test_a_message_may_come_in_pieces),
     T_CASE(test_socket_file_is_replaced_only_when_dead),
 };

@@ -193,6 +193,35 @@ static void test_a_log_too_short_is_reported_once(void)
         down();
 }
 
+/* What was refused wrote nothing but its status, however much memory it named. */
+static void test_refused_requests_mark_their_status_only(void)
+{
+        struct t_buf bufs[126] = {{t_header_gpa(0), 16, false}};
+        uint32_t id, len;
+
+        up();
+        t_log_on(&peer);
+        t_send_addr(&peer, 0, false);
+        for (unsigned i = 1; i < 125; i++)
+                bufs[i] = (struct t_buf){T_SEAM, T_MEM_BYTES - T_SEAM, true};
+        bufs[125] = (struct t_buf){t_status_gpa(0), 1, true};
+        static const uint32_t types[] = {T_IN, T_OUT, 99};
+        for (unsigned i = 0; i < 3; i++) {
+                memset(peer.log, 0, 4096);
+                t_header(&peer, t_header_gpa(0), types[i], 0);
+                t_offer(&peer, 0, t_chain_indirect(&peer, 0, T_DATA, bufs, 126));
+                t_kick(&peer, 0);
+                T_UNTIL(&rig, t_used(&peer, 0, &id, &len));
+                CU_ASSERT_EQUAL(len, 1);
+                CU_ASSERT(bits() == 1 && bit(t_status_gpa(0)));
+        }
+        /* Room that is left over in an answer is not marked either. */
+        memset(peer.log, 0, 4096);
+        CU_ASSERT_EQUAL(t_do(&peer, 0, T_GET_ID, 0, T_DATA, 8192), T_OK);
+        CU_ASSERT(bits() == 2 && bit(T_DATA) && bit(t_status_gpa(0)));
+        down();
+}
+
 static void test_bad_logs_are_refused(void)
 {
         static const struct {
@@ -217,6 +246,7 @@ static const struct t_case cases[] = {
     T_CASE(test_requests_begun_before_are_marked),
     T_CASE(test_data_and_status_are_marked_before_the_index),
     T_CASE(test_a_log_too_short_is_reported_once),
+    T_CASE(test_refused_requests_mark_their_status_only),
     T_CASE(test_bad_logs_are_refused),
 };
 T_MAIN("vhost-user dirty log", cases)

@@ -73,6 +73,7 @@ static uint8_t prepare_rw(struct vub_req *req, bool write, uint64_t sector)
                                      .niov = write ? chain->nout : chain->nin,
                                      .done = io_done};
         req->pending = 1;
+        req->data_in = write ? 0 : length;
         return BLK_S_OK;
 }
 
@@ -111,10 +112,13 @@ static uint8_t prepare_ranges(struct vub_req *req, bool zeroes)
 }
 
 /* Small answers, copied into the guest's buffers. */
-static void answer(struct vub_chain *chain, const void *data, size_t len)
+static void answer(struct vub_req *req, const void *data, size_t len)
 {
         const uint8_t *from = data;
+        struct vub_chain *chain = &req->chain;
         struct iovec *in = vub_chain_in(chain);
+
+        req->data_in = MIN(len, chain->in_bytes);
 
         for (uint16_t i = 0; i < chain->nin && len > 0; i++) {
                 size_t n = MIN(len, in[i].iov_len);
@@ -137,6 +141,7 @@ int vub_blk_prepare(struct vub_req *req, struct err *err)
                 return err_set(err, EBADMSG, "request shorter than its header");
 
         req->in_bytes = req->chain.in_bytes;
+        req->data_in = 0;
         req->pending = 0;
         req->ranges = false;
         switch (get_le32(header)) {
@@ -153,7 +158,7 @@ int vub_blk_prepare(struct vub_req *req, struct err *err)
                 break;
         case BLK_T_GET_ID:
                 memcpy(id, s->options.id, strnlen(s->options.id, sizeof(id)));
-                answer(&req->chain, id, sizeof(id));
+                answer(req, id, sizeof(id));
                 req->virtio_status = BLK_S_OK;
                 break;
         case BLK_T_DISCARD:

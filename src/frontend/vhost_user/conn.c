@@ -86,7 +86,7 @@ void vub_conn_ring_started(struct vub_conn *c, struct vub_ring *r)
         r->look = true;
         vub_conn_wake(c);
         c->nqueues = c->nactive == 0 ? 1 : (uint16_t)MAX(c->nactive + 1, c->nqueues);
-        if (c->nactive++ == 0)
+        if (c->nactive++ == 0 && !c->closing)
                 try_attach(c);
         tell_facts(c);
 }
@@ -452,6 +452,7 @@ void vub_conn_close(struct vub_conn *c, const struct err *err)
         if (c->dead)
                 return;
         c->dead = true;
+        loop_timer_disarm(&c->attach_retry);
         loop_fd_del(&c->sock);
         close(c->sock.fd);
         c->sock.fd = -1;
@@ -482,6 +483,7 @@ void vub_conn_shutdown(struct vub_conn *c)
         struct loop *loop = c->server->loop;
 
         c->closing = true;
+        loop_timer_disarm(&c->attach_retry);
         if (!c->dead)
                 loop_timer_arm(loop, &c->hold, loop_now_ns(loop) + SHUTDOWN_NS);
         vub_conn_wake(c);

@@ -4,18 +4,20 @@
 #include "frontend/vhost_user/guard.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum { LOG_PAGE_SHIFT = 12 };
+enum {
+        LOG_PAGE_SHIFT = 12,
+        LOG_MAX = 1 << 30, /* bytes: guest addresses up to 2^45 */
+};
 
 int vub_log_set(struct vub_log *log, int fd, uint64_t size, uint64_t offset, struct err *err)
 {
         struct stat st;
         uint64_t end;
 
-        if (size == 0 || __builtin_add_overflow(size, offset, &end) || end > SSIZE_MAX / 2)
+        if (size == 0 || __builtin_add_overflow(size, offset, &end) || end > LOG_MAX)
                 return err_set(err, EINVAL, "dirty log of %#lx bytes at %#lx is malformed",
                                (unsigned long)size, (unsigned long)offset);
         if (fstat(fd, &st) < 0)

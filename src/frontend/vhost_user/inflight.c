@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -16,6 +15,7 @@ enum {
         REGION_HEADER = 16,
         REGION_VERSION = 1,
         DESC_BYTES = 16,
+        MAP_MAX = 64 << 20, /* bytes of a peer's file, from its beginning */
 
         AT_FEATURES = 0,
         AT_VERSION = 8,
@@ -64,7 +64,7 @@ int vub_inflight_set(struct vub_inflight *in, int fd, uint64_t size, uint64_t of
         uint64_t end;
 
         if (nqueues == 0 || ring_size == 0 || size < vub_inflight_bytes(nqueues, ring_size) ||
-            offset % 8 != 0 || __builtin_add_overflow(size, offset, &end) || end > SSIZE_MAX / 2)
+            offset % 8 != 0 || __builtin_add_overflow(size, offset, &end) || end > MAP_MAX)
                 return err_set(err, EINVAL,
                                "in-flight region of %lu bytes for %u rings of %u is malformed",
                                (unsigned long)size, nqueues, ring_size);

@@ -46,7 +46,8 @@ struct vub_req {
         uint16_t head;
         uint8_t virtio_status;
         uint32_t pending; /* submissions not yet done */
-        uint64_t in_bytes; /* data the device writes, before the status byte */
+        uint64_t in_bytes; /* room for data before the status byte */
+        uint64_t data_in; /* of it, what the disk may have written from the front on */
         uint8_t *status;
         uint64_t status_gpa;
         struct volume_io io;
@@ -146,6 +147,9 @@ struct vub_server {
         struct loop_fd listener;
         struct vub_conn *conn;
         uint64_t requests, malformed;
+        uint64_t trouble_since_ns; /* at most TROUBLES texts in a period from here on */
+        uint32_t troubles, untold;
+        struct loop_timer accept_retry;
         void (*close_done)(void *ctx);
         void *close_ctx;
         bool closing;

@@ -12,17 +12,19 @@
 #include "frontend/vhost_user/proto.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+/* Of one mapping: what keeps a peer from taking all of our address space. */
+#define MAP_MAX (UINT64_C(4) << 40)
 
 static int map_region(struct vub_region *r, int fd, uint64_t offset, struct err *err)
 {
         struct stat st;
         uint64_t end, guest_end, user_end;
 
-        if (r->size == 0 || __builtin_add_overflow(offset, r->size, &end) || end > SSIZE_MAX / 2 ||
+        if (r->size == 0 || __builtin_add_overflow(offset, r->size, &end) || end > MAP_MAX ||
             __builtin_add_overflow(r->gpa, r->size, &guest_end) ||
             __builtin_add_overflow(r->user, r->size, &user_end))
                 return err_set(err, EINVAL,

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 
 enum {
         AVAIL_FLAGS = 0,
@@ -61,8 +62,14 @@ static void on_kick(struct loop_fd *w, uint32_t events)
 {
         struct vub_ring *r = container_of(w, struct vub_ring, kick);
         uint64_t n;
+        struct iovec iov = {&n, sizeof(n)};
 
-        if (read(w->fd, &n, sizeof(n)) < 0 && errno != EAGAIN) {
+        /* The peer shares the descriptor's flags, O_NONBLOCK among them: ask for it by call. Kernels
+         * before 5.8 cannot. */
+        ssize_t rc = preadv2(w->fd, &iov, 1, -1, RWF_NOWAIT);
+        if (rc < 0 && errno == EOPNOTSUPP)
+                rc = read(w->fd, &n, sizeof(n));
+        if (rc < 0 && errno != EAGAIN) {
                 vub_ring_set_kick(r, -1); /* never an eventfd's answer */
                 return;
         }
@@ -310,16 +317,15 @@ static void take_new(struct vub_ring *r)
                         vub_ring_break(r, &err);
                         return;
                 }
-                if (n == 0) {
-                        if (!want_kicks(r, true))
-                                return;
-                        continue;
-                }
+                if (n == 0 && !want_kicks(r, true))
+                        return;
                 if (budget-- == 0) { /* others first */
                         r->look = true;
                         vub_conn_wake(r->conn);
                         return;
                 }
+                if (n == 0)
+                        continue;
                 size_t slot = AVAIL_RING + 2 * (size_t)(r->last_avail & (r->num - 1));
                 if (!take_one(r, load16(r->avail + slot), false))
                         return;
@@ -355,25 +361,34 @@ void vub_ring_complete(struct vub_req *req)
         vub_conn_wake(r->conn);
 }
 
+/* Marks what the disk may have written, and no more: a request that was refused may name all of
+ * memory many times over. */
+static void log_data(struct vub_log *log, const struct vub_req *req)
+{
+        uint64_t left = req->data_in;
+
+        if (!log->on || req->ranges)
+                return;
+        for (uint16_t i = req->chain.nout; left > 0 && i < req->chain.nout + req->chain.nin; i++) {
+                uint64_t n = MIN(left, req->chain.iov[i].iov_len);
+                vub_log_mark(log, req->chain.gpa[i], n);
+                left -= n;
+        }
+}
+
 /* Writes the status, marks what the request wrote, fills the used element. */
 static void fill_used(struct vub_ring *r, struct vub_req *req)
 {
         struct vub_log *log = &r->conn->log;
-        uint64_t written = 1;
+        bool tell_data = req->virtio_status == 0 && req->data_in > 0;
 
-        if (!req->ranges) {
-                const struct iovec *in = vub_chain_in(&req->chain);
-                for (uint16_t i = 0; log->on && i < req->chain.nin; i++)
-                        vub_log_mark(log, req->chain.gpa[req->chain.nout + i], in[i].iov_len);
-        }
+        log_data(log, req);
         *req->status = req->virtio_status;
         vub_log_mark(log, req->status_gpa, 1);
-        if (req->virtio_status == 0)
-                written += req->in_bytes;
 
         uint8_t *elem = r->used + USED_RING + USED_ELEM * (size_t)(r->used_idx & (r->num - 1));
         put_le32(elem, req->head);
-        put_le32(elem + 4, (uint32_t)written);
+        put_le32(elem + 4, tell_data ? (uint32_t)req->in_bytes + 1 : 1);
         vub_inflight_link(&r->track, req->head);
         r->used_idx++;
 }

@@ -20,16 +20,37 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+enum { TROUBLES = 16 };
+
+#define TROUBLE_PERIOD_NS UINT64_C(10000000000)
+#define ACCEPT_RETRY_NS UINT64_C(200000000)
+
 void vub_server_event(struct vub_server *s, enum front_event event, pid_t pid)
 {
         if (s->observer.event)
                 s->observer.event(s->observer.ctx, event, pid);
 }
 
+/* A guest or peer decides how often: the text is for a log that others need too. */
 void vub_server_trouble(struct vub_server *s, const struct err *err)
 {
-        if (s->observer.trouble)
-                s->observer.trouble(s->observer.ctx, err);
+        uint64_t now = loop_now_ns(s->loop);
+        struct err text = *err;
+
+        if (!s->observer.trouble)
+                return;
+        if (now - s->trouble_since_ns > TROUBLE_PERIOD_NS) {
+                s->trouble_since_ns = now;
+                s->troubles = 0;
+        }
+        if (s->troubles++ >= TROUBLES) {
+                s->untold++;
+                return;
+        }
+        if (s->untold > 0)
+                err_prefix(&text, "%u texts were left out", s->untold);
+        s->untold = 0;
+        s->observer.trouble(s->observer.ctx, &text);
 }
 
 /* ---- connections ---- */
@@ -63,6 +84,13 @@ static void on_listener(struct loop_fd *w, uint32_t events)
                 return;
         }
         int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                /* Out of descriptors: the peer stays in the queue, and we do not spin. */
+                loop_fd_del(&s->listener);
+                loop_timer_arm(s->loop, &s->accept_retry, loop_now_ns(s->loop) + ACCEPT_RETRY_NS);
+                err_set_sys(&err, errno, "cannot accept a peer");
+                vub_server_trouble(s, &err);
+        }
         if (fd < 0)
                 return;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
@@ -78,6 +106,13 @@ static void on_listener(struct loop_fd *w, uint32_t events)
                 err_set_sys(&err, -rc, "process %d turned away", (int)cred.pid);
                 vub_server_trouble(s, &err);
         }
+}
+
+static void on_accept_retry(struct loop_timer *t)
+{
+        struct vub_server *s = container_of(t, struct vub_server, accept_retry);
+        if (!s->conn || !s->conn->dead)
+                watch(s);
 }
 
 static void on_closed(struct loop_defer *d)
@@ -179,6 +214,7 @@ int vub_server_new(struct loop *loop, const char *socket_path, struct nvm_contro
         s->observer = *observer;
         s->listener = (struct loop_fd){.fd = -1, .ready = on_listener};
         s->closed.call = on_closed;
+        s->accept_retry.fire = on_accept_retry;
         int rc = set_up(s, socket_path, err);
         if (rc < 0) {
                 vub_server_free(s);
@@ -192,6 +228,7 @@ static void stop_listening(struct vub_server *s)
 {
         struct stat st;
 
+        loop_timer_disarm(&s->accept_retry);
         loop_fd_del(&s->listener);
         if (s->listener.fd < 0)
                 return;
