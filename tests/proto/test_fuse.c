@@ -240,6 +240,7 @@ static void look_around(void)
         MUST(stat(t.path, &st) == 0);
         MUST(S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0660);
         MUST(st.st_size == DISK && st.st_blocks == 0 && st.st_nlink == 1);
+        MUST(st.st_blksize == 256 << 10); /* cmp and cat read that much at once */
         MUST(stat(t.mnt, &st) == 0 && S_ISDIR(st.st_mode));
         snprintf(path, sizeof(path), "%s/tank", t.mnt);
         MUST(statvfs(path, &vfs) == 0);

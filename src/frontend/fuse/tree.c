@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 4096 };
+enum {
+        BLOCK = 4096,
+        IO_SIZE = 256 << 10, /* what tools should read and write at once: nothing is cached */
+};
 
 static struct fuse_front *front_of(fuse_req_t req)
 {
@@ -104,7 +107,7 @@ static void file_attr(const struct fuse_file *file, struct stat *st)
                             .st_uid = file->uid,
                             .st_gid = file->gid,
                             .st_size = (off_t)size,
-                            .st_blksize = BLOCK,
+                            .st_blksize = IO_SIZE,
                             .st_blocks = (blkcnt_t)DIV_ROUND_UP(held, 512)};
         st->st_mtim = st->st_ctim = st->st_atim = file->mtime;
 }
