@@ -585,6 +585,30 @@ static void test_a_volume_that_is_not_ours_is_refused_after_a_while(void)
         finish();
 }
 
+static void read_what_is_given_away(void)
+{
+        char b;
+        int fd = open_it(O_RDONLY);
+        MUST(fd >= 0 && pread(fd, &b, 1, 0) == 1);
+        MUST(write(go[1], "x", 1) == 1);
+        usleep(200000);
+        FAILS_WITH(pread(fd, &b, 1, 0), EREMOTE);
+}
+
+static void test_a_volume_given_away_is_no_longer_read(void)
+{
+        struct child c;
+        begin();
+        CU_ASSERT_EQUAL(pipe(go), 0);
+        spawn(&c, read_what_is_given_away);
+        wait_pipe();
+        t.may_read = false;
+        join(&c);
+        close(go[0]);
+        close(go[1]);
+        finish();
+}
+
 static void open_gate_later(struct loop_timer *timer)
 {
         nvc_gate_set(t.c, true);
@@ -773,6 +797,7 @@ static const struct t_case cases[] = {
     T_CASE(test_another_front_end_excludes_writing_not_reading),
     T_CASE(test_a_file_open_for_writing_excludes_other_front_ends),
     T_CASE(test_a_volume_that_is_not_ours_is_refused_after_a_while),
+    T_CASE(test_a_volume_given_away_is_no_longer_read),
     T_CASE(test_an_open_waits_until_the_gate_is_open),
     T_CASE(test_errors_of_the_pool_reach_the_caller),
     T_CASE(test_removing_a_file_ends_requests_and_makes_descriptors_stale),

@@ -66,7 +66,8 @@ int fuse_front_remove_pool(struct fuse_front *front, const char *pool);
 
 struct fuse_file_ops {
         struct front_observer observer; /* event may be NULL */
-        /* Whether what the volume holds is this host's to show: asked at open for reading. NULL:
+        /* Whether what the volume holds is this host's to show: asked at open for reading
+         * and at every read of such a descriptor. NULL:
          * yes. */
         bool (*may_read)(void *ctx);
         /* For st_blocks. NULL: as if fully allocated. */

@@ -302,6 +302,11 @@ void fuse_do_read(fuse_req_t req, struct fuse_handle *h, size_t size, uint64_t o
 {
         if (!usable(req, h))
                 return;
+        const struct fuse_file_ops *ops = &h->file->ops;
+        if (!h->write && ops->may_read && !ops->may_read(ops->ctx)) {
+                fuse_reply_err(req, EREMOTE); /* given away since it was opened */
+                return;
+        }
         uint64_t end = nvc_size_bytes(h->file->controller);
         uint64_t n = off < end ? MIN(MIN(size, end - off), FUSE_MAX_IO) : 0;
         if (n == 0) {
