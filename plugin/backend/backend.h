@@ -56,6 +56,9 @@ void backend_list_drop(const char *pool, const char *name);
 void backend_list_forget(const char *pool);
 
 /* backend_volumes.c */
+
+/* volume: as the daemon describes it. 0, or -EREMOTE with text when another host has it. */
+int backend_check_here(json_t *volume, const char *name, struct err *err);
 int backend_refresh_pool(virStoragePoolObj *pool);
 int backend_create_volume(virStoragePoolObj *pool, virStorageVolDef *vol);
 int backend_build_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigned int flags);

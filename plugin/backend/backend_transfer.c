@@ -27,8 +27,11 @@ static int ask_size(virStoragePoolObj *pool, const virStorageVolDef *vol, bool w
                                 BACKEND_SHORT_S, &result) < 0)
                 return -1;
         const char *user = json_string_value(json_object_get(result, "in_use"));
-        int rc = 0;
-        if (writing && user) {
+        struct err err = ERR_INIT;
+        int rc = backend_check_here(result, vol->name, &err);
+        if (rc < 0) {
+                rc = backend_report(rc, &err);
+        } else if (writing && user) {
                 virReportError(VIR_ERR_RESOURCE_BUSY,
                                "volume '%s' is in use (%s); stop what uses it", vol->name, user);
                 rc = -1;

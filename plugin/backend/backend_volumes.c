@@ -43,6 +43,21 @@ static int read_facts(json_t *o, struct volume_facts *ret, struct err *err)
         return 0;
 }
 
+/* libvirt is not told when a volume moves: its list has it until the next refresh. */
+int backend_check_here(json_t *volume, const char *name, struct err *err)
+{
+        json_t *owner = json_object_get(volume, "owner");
+        const char *peer = json_string_value(json_object_get(owner, "peer"));
+
+        if (!json_is_true(json_object_get(volume, "hidden")))
+                return 0;
+        return err_set(
+            err, EREMOTE,
+            "volume '%s' belongs to another host now (%s); pool-refresh takes it off the "
+            "list",
+            name, peer ? peer : "unknown");
+}
+
 static void put_facts(virStorageVolDef *vol, const struct volume_facts *f)
 {
         if (!vol->key || STRNEQ(vol->key, f->uuid)) {
@@ -170,6 +185,8 @@ int backend_refresh_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
                              &result, NULL, &err);
         if (rc == 0)
                 rc = read_facts(result, &f, &err);
+        if (rc == 0)
+                rc = backend_check_here(result, vol->name, &err);
         if (rc == 0) {
                 put_facts(vol, &f);
                 backend_list_put(px->name, vol->name, result);
