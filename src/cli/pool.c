@@ -219,12 +219,15 @@ enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS };
 
 static int import(const struct cli *cli, const struct cli_args *args)
 {
-        return show_pool(
-            cli, "pool.import",
-            json_pack("{s:s, s:o, s:o, s:{s:b}}", "name", args->words[0], "devices",
-                      paths_of(args->words + 1, args->nwords - 1), "peers",
-                      strings_of(args->values[IMPORT_PEER], args->nvalues[IMPORT_PEER]), "options",
-                      "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS]));
+        json_t *params = json_pack("{s:s, s:o, s:{s:b}}", "name", args->words[0], "devices",
+                                   paths_of(args->words + 1, args->nwords - 1), "options",
+                                   "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS]);
+
+        if (args->nvalues[IMPORT_PEER])
+                json_object_set_new(
+                    params, "peers",
+                    strings_of(args->values[IMPORT_PEER], args->nvalues[IMPORT_PEER]));
+        return show_pool(cli, "pool.import", params);
 }
 
 static int export(const struct cli *cli, const struct cli_args *args)

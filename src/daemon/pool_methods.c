@@ -74,6 +74,16 @@ void pool_answer_imported(void *ctx, int rc, const struct err *err, struct dpool
                 control_reply(req, report_pool(p));
 }
 
+static void swap_peers(struct pool_spec *a, struct pool_spec *b)
+{
+        struct pool_spec old = *a;
+
+        a->peers = b->peers;
+        a->npeers = b->npeers;
+        b->peers = old.peers;
+        b->npeers = old.npeers;
+}
+
 static void import(struct control_request *req, void *ctx)
 {
         struct daemon *d = ctx;
@@ -96,8 +106,10 @@ static void import(struct control_request *req, void *ctx)
                 pool_spec_fini(&spec);
                 control_refuse(req, rc, &err);
         } else if (p && p->state == DPOOL_ACTIVE && pool_spec_same_devices(&p->spec, &spec)) {
+                if (peers)
+                        swap_peers(&p->spec, &spec);
                 pool_spec_fini(&spec);
-                control_reply(req, report_pool(p));
+                pool_answer_imported(req, 0, NULL, p);
         } else {
                 dpool_import(d, &spec, NULL, false, req, pool_answer_imported);
         }

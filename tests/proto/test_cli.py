@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -101,8 +102,8 @@ def test_refused_pool_creation_changes_nothing(zonepoold, zonepool):
     with Daemon(zonepoold, zonepool) as d:
         d.start()
         good, bad = d.dir / "good.img", d.dir / "bad.img"
-        good.write_bytes(bytes(128 * MIB))
-        bad.write_bytes(bytes(100 * MIB) + b"precious" + bytes(1000))
+        good.write_bytes(bytes(72 * MIB))
+        bad.write_bytes(bytes(72 * MIB) + b"precious" + bytes(1000))
         before = digest(good), digest(bad)
         size = f"{d.dir}/new.img,size=128M"
 
@@ -370,6 +371,47 @@ def test_stop_does_not_wait_for_who_holds_a_file_open(zonepoold, zonepool):
             close_dead(fd)
         d.start()
         assert read_file(path, 4) == b"data"
+
+
+def test_second_signal_stops_at_once_and_loses_nothing(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        if not has_mount(d):
+            print("no FUSE here: left out")
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, b"data", 0)
+        os.fsync(fd)
+        # Both are there when the daemon looks: two of a kind would be one.
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            d.process.send_signal(number)
+        assert d.process.wait(10) == 1
+        assert not has_mount(d)
+        close_dead(fd)
+        assert "stopping at once" in d.err.read_text()
+        d.start()
+        assert read_file(path, 4) == b"data"
+
+
+def test_import_again_takes_new_peers(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d, "tank", 1, "128M", "--peer", "10.0.0.2:7950")
+        image = d.dir / "tank0.img"
+        stored = d.state / "pools/tank.json"
+        assert d.json("pool", "status", "tank")["peers"] == ["10.0.0.2:7950"]
+        peers = ["10.0.0.3:7950", "[fe80::1]:7950"]
+        d.cli("pool", "import", "tank", image, "--peer", peers[0], "--peer", peers[1])
+        assert d.json("pool", "status", "tank")["peers"] == peers
+        assert json.loads(stored.read_text())["peers"] == peers
+        # Not named: as they are.
+        assert d.json("pool", "import", "tank", image)["peers"] == peers
+        refused("HOST:PORT", d.cli, "pool", "import", "tank", image, "--peer", "nowhere")
+        d.kill()
+        d.start()
+        assert d.json("pool", "status", "tank")["peers"] == peers
 
 
 def test_killed_daemon_leaves_a_mount_that_the_next_one_replaces(zonepoold, zonepool):
