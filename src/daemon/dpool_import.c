@@ -159,21 +159,22 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
         struct err err = ERR_INIT;
         uint32_t n = spec->ndevices;
         struct dpool *old = dpool_find(d, spec->name);
-        struct import *im = calloc(1, sizeof(*im));
-        /* While the devices are ours already they are in nobody else's registry entry. */
-        int rc = devs ? 0 : check_not_open(d, spec, &err);
+        bool taken = old && old->state != DPOOL_FAILED;
+        struct import *im = taken ? NULL : calloc(1, sizeof(*im));
+        /* Devices that came open are in nobody else's registry entry. */
+        int rc = devs || taken ? 0 : check_not_open(d, spec, &err);
 
-        if (rc == 0 && old && old->state != DPOOL_FAILED)
-                rc = err_set(&err, EEXIST, "a pool '%s' is imported already", spec->name);
-        if (rc == 0 && im) {
+        if (im) {
                 dpool_free(old); /* FAILED: this is the new try */
                 im->p = dpool_new(d, spec);
         }
-        if (rc < 0 || !im || !im->p) {
+        if (!im || !im->p) {
+                if (taken)
+                        err_set(&err, EEXIST, "a pool '%s' is imported already", spec->name);
                 devices_close(devs, n);
                 pool_spec_fini(spec);
                 free(im);
-                done(ctx, rc < 0 ? rc : -ENOMEM, &err, NULL);
+                done(ctx, taken ? -EEXIST : -ENOMEM, &err, NULL);
                 return;
         }
         im->keep_failed = keep_failed;
@@ -181,7 +182,9 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
         im->finish.call = finish;
         im->ctx = ctx;
         im->done = done;
-        rc = begin(im, devs, &im->err);
+        im->err = err;
+        if (rc == 0)
+                rc = begin(im, devs, &im->err);
         if (rc < 0)
                 end(im, rc);
 }

@@ -481,16 +481,21 @@ def test_pool_that_cannot_be_imported_is_shown_and_keeps_no_other(zonepoold, zon
         assert d.stop() == 0
         os.rename(d.dir / "bad1.img", d.dir / "elsewhere")
         (d.state / "pools/worse.json").write_text("{")
+        thief = json.loads((d.state / "pools/good.json").read_text())
+        thief["name"] = "thief"  # after good: its devices are taken
+        (d.state / "pools/thief.json").write_text(json.dumps(thief))
         d.start()
         pools = {p["name"]: p for p in d.json("pool", "list")["pools"]}
         assert pools["good"]["state"] == "active"
         assert pools["bad"]["state"] == "failed" and "bad1.img" in pools["bad"]["error"]
+        assert pools["thief"]["state"] == "failed" and "pool good" in pools["thief"]["error"]
         assert pools["worse"]["state"] == "failed" and "worse.json" in pools["worse"]["error"]
         refused("could not be imported", d.cli, "volume", "create", "bad/a", "1M")
         os.rename(d.dir / "elsewhere", d.dir / "bad1.img")
         bad = d.json("pool", "import", "bad", d.dir / "bad0.img", d.dir / "bad1.img")
         assert bad["state"] == "active"
         d.cli("pool", "export", "worse")
+        d.cli("pool", "export", "thief")
         assert sorted(os.listdir(d.state / "pools")) == ["bad.json", "good.json"]
 
 
