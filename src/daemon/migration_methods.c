@@ -87,7 +87,8 @@ static void domain_seed(struct control_request *req, void *ctx)
                         rc = -err.code;
         }
         if (rc == 0)
-                rc = owner_domain_seed(migrate_owner(migration_engine(d)), &domain, vols, n, &err);
+                rc = owner_domain_seed(migrate_owner(migration_engine(d)), &domain, vols, n, NULL,
+                                       &err);
         if (rc < 0)
                 control_refuse(req, rc, &err);
         else
@@ -110,11 +111,11 @@ static void domain_released(struct control_request *req, void *ctx)
         control_reply(req, json_object());
 }
 
-/* One file: a "pool/volume" a line. What is not (yet) here is left out. */
+/* One file: a "pool/volume" a line. What is not (yet) here keeps the domain from being acquired. */
 static void seed_from_file(struct daemon *d, const struct uuid *domain, const char *path)
 {
         struct owner_volume *vols[OWNER_MAX_VOLUMES];
-        char text[SEED_FILE_MAX], *save = NULL;
+        char text[SEED_FILE_MAX], missing[256] = "", *save = NULL;
         uint32_t n = 0;
         FILE *f = fopen(path, "re");
 
@@ -136,9 +137,11 @@ static void seed_from_file(struct daemon *d, const struct uuid *domain, const ch
                 struct dvol *v = find_disk(d, &disk, NULL);
                 if (v)
                         vols[n++] = migrate_volume_owner(v->migrate);
+                else
+                        snprintf(missing, sizeof(missing), "%s/%s", disk.pool, disk.volume);
         }
-        if (n)
-                owner_domain_seed(migrate_owner(migration_engine(d)), domain, vols, n, NULL);
+        owner_domain_seed(migrate_owner(migration_engine(d)), domain, vols, n,
+                          missing[0] ? missing : NULL, NULL);
 }
 
 void migration_seed_domains(struct daemon *d)

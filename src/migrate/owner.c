@@ -251,8 +251,10 @@ int owner_volume_remove(struct owner_volume *v, bool force, struct err *err)
         owner_volume_leave(v);
         list_for_each (d, &v->owner->domains, node) {
                 for (unsigned i = 0; i < d->nseeds; i++)
-                        if (d->seeds[i] == v)
+                        if (d->seeds[i] == v) {
                                 d->seeds[i--] = d->seeds[--d->nseeds];
+                                snprintf(d->missing, sizeof(d->missing), "%s/%s", v->pool, v->name);
+                        }
         }
         list_del(&v->node);
         free(v);
@@ -450,7 +452,7 @@ static struct owner_domain *domain_get(struct owner *o, const struct uuid *uuid)
 }
 
 int owner_domain_seed(struct owner *o, const struct uuid *domain, struct owner_volume *const *vols,
-                      uint32_t n, struct err *err)
+                      uint32_t n, const char *missing, struct err *err)
 {
         struct owner_domain *d;
 
@@ -461,6 +463,7 @@ int owner_domain_seed(struct owner *o, const struct uuid *domain, struct owner_v
                 return err_set(err, ENOMEM, "out of memory");
         memcpy(d->seeds, vols, n * sizeof(*vols));
         d->nseeds = n;
+        snprintf(d->missing, sizeof(d->missing), "%s", missing ? missing : "");
         return 0;
 }
 
@@ -514,6 +517,8 @@ static void set_qemu(struct owner_group *g, pid_t pid)
                 g->qemu_start = start;
         }
 }
+
+#define MISSING_TEXT "volume %s of the domain is not here: is its pool imported?"
 
 /* ---- the lock driver ---- */
 
@@ -570,6 +575,8 @@ int owner_inquire(struct owner *o, const struct uuid *domain, pid_t pid,
         if (!d)
                 return err_set(err, ENOMEM, "out of memory");
         d->pid = pid;
+        if (d->missing[0])
+                return err_set(err, EAGAIN, MISSING_TEXT, d->missing);
         uint32_t n = domain_volumes(o, d, vols);
         if (!n)
                 return err_set(err, ENOENT,
@@ -625,6 +632,10 @@ void owner_acquire(struct owner *o, const struct uuid *domain, pid_t pid, const 
                 return;
         }
         d->pid = pid;
+        if (d->missing[0]) {
+                owner_answer_text(o, r, EAGAIN, MISSING_TEXT, d->missing);
+                return;
+        }
         uint32_t n = domain_volumes(o, d, vols);
         if (!n) {
                 owner_answer_text(o, r, ENOENT,

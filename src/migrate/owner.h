@@ -164,9 +164,10 @@ void owner_reclaim(struct owner_volume *v, bool force, struct owner_request *r);
 
 /* ---- domains: the hook and the lock driver ---- */
 
-/* domain.seed; replaces what was there. n <= OWNER_MAX_VOLUMES. */
+/* domain.seed; replaces what was there. n <= OWNER_MAX_VOLUMES. missing: "pool/volume" of the
+ * domain that is not here (yet), or NULL; while one is, Acquire and Inquire are refused. */
 int owner_domain_seed(struct owner *o, const struct uuid *domain, struct owner_volume *const *vols,
-                      uint32_t n, struct err *err);
+                      uint32_t n, const char *missing, struct err *err);
 /* domain.released: its QEMU has gone for good. A live token stays alive. */
 void owner_domain_released(struct owner *o, const struct uuid *domain);
 

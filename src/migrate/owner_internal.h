@@ -31,6 +31,7 @@ struct owner_domain {
         struct list node;
         struct uuid uuid;
         pid_t pid; /* 0: none known */
+        char missing[256]; /* of its list, not here; empty: nothing */
         uint32_t nseeds;
         struct owner_volume *seeds[OWNER_MAX_VOLUMES];
 };

@@ -222,6 +222,7 @@ void w_kill_daemon(struct world *w, int host)
         h->o = NULL;
         h->njobs = 0;
         h->acquiring = h->staging = false;
+        h->bulk = (struct owner_token){0};
         w->crashes++;
 }
 
@@ -312,6 +313,7 @@ void w_kill_qemu(struct world *w, int host)
         if (!h->qemu)
                 return;
         w->pid_alive[h->qemu] = false;
+        h->granted = 0;
         for (int i = 0; i < W_VOLUMES; i++) {
                 if (h->v[i].connected)
                         tell(h, &h->v[i], FRONT_DISCONNECTED);
@@ -323,12 +325,16 @@ void w_kill_qemu(struct world *w, int host)
 static void seed(struct w_host *h)
 {
         struct owner_volume *list[W_VOLUMES];
+        const char *missing = NULL;
         uint32_t n = 0;
 
-        for (int i = 0; i < W_VOLUMES; i++)
+        for (int i = 0; i < W_VOLUMES; i++) {
                 if (h->v[i].ov)
                         list[n++] = h->v[i].ov;
-        owner_domain_seed(h->o, &domain, list, n, NULL);
+                else
+                        missing = pools[i];
+        }
+        owner_domain_seed(h->o, &domain, list, n, missing, NULL);
 }
 
 static void acquired(struct owner_request *r, int status, const struct err *err)
@@ -337,6 +343,7 @@ static void acquired(struct owner_request *r, int status, const struct err *err)
 
         h->acquiring = false;
         h->acquire_status = status;
+        h->granted = status || h->asking != h->qemu ? 0 : h->qemu;
         if (status && !err->msg[0])
                 fault(h->w, "a refusal without a text", h->number);
 }
@@ -350,6 +357,7 @@ void w_acquire(struct world *w, int host, const char *state)
         seed(h);
         h->acquire = (struct owner_request){.done = acquired, .ctx = h};
         h->acquiring = true;
+        h->asking = h->qemu;
         owner_acquire(h->o, &domain, h->qemu, state, false, &h->acquire);
 }
 
@@ -357,8 +365,14 @@ void w_release(struct world *w, int host)
 {
         struct w_host *h = &w->h[host];
 
-        if (h->o && h->qemu)
-                owner_release(h->o, &domain, h->qemu, h->release_state);
+        if (!h->o || !h->qemu)
+                return;
+        owner_release(h->o, &domain, h->qemu, h->release_state);
+        bool rings = false;
+        for (int i = 0; i < W_VOLUMES; i++)
+                rings |= h->v[i].rings;
+        if (!rings) /* it is stopped; to run again it has to ask */
+                h->granted = 0;
 }
 
 void w_inquire(struct world *w, int host)
@@ -371,14 +385,18 @@ void w_inquire(struct world *w, int host)
                 if (!h->v[i].ov) /* the hook's list is not complete: libvirt's hosts differ */
                         return;
         seed(h);
-        owner_inquire(h->o, &domain, h->qemu, w->token, NULL);
+        if (owner_inquire(h->o, &domain, h->qemu, w->token, NULL) == 0)
+                h->granted = 0; /* a migration may stop it without a word */
 }
 
 static void staged(struct owner_request *r, int status, const struct err *err)
 {
         struct w_host *h = r->ctx;
+        struct owner_group *g = h->v[0].ov ? h->v[0].ov->group : NULL;
 
         h->staging = false;
+        if (!status && g)
+                h->bulk = *owner_group_token(g);
 }
 
 void w_stage(struct world *w, int from, int to)
@@ -476,6 +494,8 @@ static void deliver(struct world *w, const struct w_packet *p)
         if (!g || owner_group_state(g) != OWNER_STAGED || g->row || g->unresolved || g->taking ||
             g->preparing)
                 return;
+        if (!owner_token_equal(&h->bulk, &p->msg.token))
+                return; /* a delta completes the bulk of this daemon's life, no other */
         for (int i = 0; i < W_VOLUMES; i++)
                 h->v[i].data = p->data[i];
         owner_delta(g, p->msg.seq);
@@ -576,8 +596,22 @@ void w_timer(struct world *w, int host, bool timeup)
         }
 }
 
+/* A QEMU whose Acquire was granted, and that has not stopped since, keeps its volumes. */
+static void check_granted(struct world *w, struct w_host *h)
+{
+        for (int i = 0; i < W_VOLUMES && h->o && h->granted; i++) {
+                struct owner_group *g = h->v[i].ov ? h->v[i].ov->group : NULL;
+                if (g && !g->unresolved &&
+                    (g->state == OWNER_GIVEN || g->state == OWNER_REFUSED ||
+                     g->state == OWNER_STAGED))
+                        fault(w, "taken from a guest that was told to run", h->number);
+        }
+}
+
 void w_check(struct world *w)
 {
+        for (int n = 0; n < W_HOSTS; n++)
+                check_granted(w, &w->h[n]);
         for (int i = 0; i < W_VOLUMES; i++) {
                 int serving = -1;
                 for (int n = 0; n < W_HOSTS; n++) {

@@ -44,6 +44,9 @@ struct w_host {
         struct w_job jobs[W_MAX_JOBS];
         unsigned njobs;
         int qemu; /* pid of the QEMU there; 0: none */
+        int asking; /* pid whose Acquire is under way */
+        int granted; /* pid whose last Acquire was answered OK; 0: none */
+        struct owner_token bulk; /* which token's bulk this daemon pulled */
         struct owner_request acquire;
         bool acquiring;
         int acquire_status; /* of the last that was answered */

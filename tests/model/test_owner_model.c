@@ -24,6 +24,15 @@ static void settle(struct world *w, unsigned rounds)
         }
 }
 
+/* Records of one hand-over are durable in one pool and not yet in the other. */
+static bool half_written(const struct w_host *h)
+{
+        for (unsigned i = 0; i < h->njobs; i++)
+                if (h->jobs[i].kind == W_WRITE && h->jobs[i].applied[0] != h->jobs[i].applied[1])
+                        return true;
+        return false;
+}
+
 /* What a person does, in an order that libvirt would keep to most of the time. */
 static void hop(struct world *w)
 {
@@ -42,7 +51,23 @@ static void hop(struct world *w)
         if (!clean && rng_chance(&w->rng, 1, 4))
                 w_rings(w, from, true); /* QEMU resumed by itself */
         w_acquire(w, to, w->token);
-        settle(w, clean ? 60 : (unsigned)rng_below(&w->rng, 40));
+        if (!clean && rng_chance(&w->rng, 1, 3))
+                for (int r = 0; r < 60 && !half_written(&w->h[from]); r++)
+                        settle(w, 1);
+        else
+                settle(w, clean ? 60 : (unsigned)rng_below(&w->rng, 40));
+        if (!clean && rng_chance(&w->rng, 1, 2)) { /* a daemon dies while it is handed over */
+                int n = rng_chance(&w->rng, 2, 3) ? from : to;
+                w_kill_daemon(w, n);
+                w_start_daemon(w, n);
+                for (int i = 0; i < W_VOLUMES; i++)
+                        w_ready_pool(w, n, i);
+                settle(w, 5);
+                if (rng_chance(&w->rng, 1, 3))
+                        w_rings(w, from, true);
+                w_timer(w, to, false);
+                settle(w, 20);
+        }
         if (!w->h[to].acquiring && w->h[to].acquire_status == 0)
                 w_rings(w, to, true);
         settle(w, (unsigned)rng_below(&w->rng, 10));

@@ -61,7 +61,7 @@ static void seed(struct t_host *h, unsigned n)
 
         for (unsigned i = 0; i < n; i++)
                 v[i] = migrate_volume_owner(vol(h, i)->mv);
-        CU_ASSERT_EQUAL(owner_domain_seed(migrate_owner(h->m), &domain, v, n, NULL), 0);
+        CU_ASSERT_EQUAL(owner_domain_seed(migrate_owner(h->m), &domain, v, n, NULL, NULL), 0);
 }
 
 static void guest_writes(struct t_host *h, unsigned n, unsigned count)
