@@ -465,6 +465,8 @@ void volume_submit(struct volume *vol, struct volume_io *io)
 
 /* ---- the map ---- */
 
+enum { MAP_WALK = 65536 }; /* mapped blocks a call of volume_map looks at */
+
 struct map_call {
         struct deferred later;
         uint32_t n;
@@ -493,7 +495,10 @@ void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *
         }
         c->ctx = ctx;
         c->done = done;
-        while (at < end && (at = tree_next_mapped(&vol->tree, at, end)) < end) {
+        for (uint32_t seen = 0; seen < MAP_WALK && at < end; seen++) {
+                at = tree_next_mapped(&vol->tree, at, end);
+                if (at >= end)
+                        break;
                 struct volume_extent *x = c->n ? &out[c->n - 1] : NULL;
                 if (x && x->block + x->nblocks == at) {
                         x->nblocks++;
