@@ -436,6 +436,7 @@ struct walk {
         struct group *group;
         uint32_t off, end; /* where the next header is looked for, and where to stop */
         uint64_t prev_seq, prev_sum;
+        bool any_prev; /* whatever it names as the batch before it */
         struct header h;
         uint8_t *buf; /* header blocks of h */
         uint32_t cap, need, got;
@@ -456,6 +457,21 @@ void walk_start(struct walk *w);
 void walk_next(struct walk *w);
 void walk_fini(struct walk *w);
 
+/* ---- the summary of a sealed group (summary.c) ---- */
+
+struct summary_read {
+        struct pool *pool;
+        struct group *group; /* written to its last block */
+        struct header h;
+        uint8_t *buf; /* status 1: all its blocks; the caller's to free */
+        uint32_t blocks, got;
+        struct pio pio;
+        /* status: 1 there is one, in h and buf; 0 none that verifies; -EIO, -ENOMEM. */
+        void (*done)(struct summary_read *s, int status);
+        void *ctx;
+};
+void summary_read_start(struct summary_read *s);
+
 /* ---- import (import.c, load.c, recover.c) ---- */
 
 struct import {
@@ -473,6 +489,7 @@ struct import {
         int status;
         /* recover.c */
         struct walk walk;
+        struct summary_read summary;
         uint32_t next_group;
         struct found *found;
         uint32_t nfound, found_cap;

@@ -1,9 +1,11 @@
 /* Replay: what the groups hold above the root.
  *
- * 1. Walk the chains of groups that were open at the root, from where they were, and of free ones
- *    that have been written since (their generation must be the one the root gave them).
+ * 1. Read the summary of each group sealed since the root; walk the chains of the others that were
+ *    open at the root, from where they were, or free and have been written since (their generation
+ *    must be the one the root gave them).
  * 2. Above the highest durable mark of any header, a batch counts only if every data block's crc32c
- *    is right; behind the first that is not, the group's chain has ended.
+ *    is right (and its header, where a summary told of it); behind the first that is not, the
+ *    group's chain has ended.
  * 3. Apply in the order of sequences, by the run-time rule (record.c).
  * 4. Settle each group: go on behind an intact tail, finish and seal behind a gap, reset what holds
  *    nothing that counts. Table pages in groups closed that way are written anew by the checkpoint,
@@ -19,7 +21,8 @@
 struct found {
         struct group *group;
         struct header h;
-        uint8_t *buf;
+        uint8_t *buf; /* records at HEADER_FIXED */
+        bool from_summary; /* its own header was not looked at */
         bool dropped;
 };
 
@@ -287,12 +290,64 @@ static bool next_check(struct import *im, const struct found *f)
         return true;
 }
 
+static void drop(struct import *im)
+{
+        drop_from(im, im->verify);
+        im->verify++;
+        im->check_pos = im->check_data = 0;
+        im->check_block = UINT32_MAX;
+        verify_next(im);
+}
+
+static void header_there(struct walk *w)
+{
+        struct import *im = w->ctx;
+        struct found *f = &im->found[im->verify];
+
+        if (w->h.seq != f->h.seq || w->h.record_bytes != f->h.record_bytes ||
+            w->h.header_blocks != f->h.header_blocks || w->h.data_blocks != f->h.data_blocks) {
+                drop(im);
+                return;
+        }
+        f->from_summary = false;
+        verify_next(im);
+}
+
+static void header_gone(struct walk *w, int status)
+{
+        struct import *im = w->ctx;
+
+        if (status < 0)
+                import_fail(im, -status, "pool %s: reading during recovery: %s", im->pool->name,
+                            strerror(-status));
+        else
+                drop(im);
+}
+
+static void check_header(struct import *im, const struct found *f)
+{
+        walk_fini(&im->walk);
+        im->walk = (struct walk){.pool = im->pool,
+                                 .group = f->group,
+                                 .off = f->h.offset,
+                                 .end = f->h.offset + f->h.header_blocks + f->h.data_blocks,
+                                 .any_prev = true,
+                                 .found = header_there,
+                                 .done = header_gone,
+                                 .ctx = im};
+        walk_start(&im->walk);
+}
+
 static void verify_next(struct import *im)
 {
         for (; im->verify < im->nfound; im->verify++) {
                 struct found *f = &im->found[im->verify];
                 if (f->dropped || f->h.seq <= im->mark || f->h.kind != HEADER_BATCH)
                         continue;
+                if (f->from_summary) {
+                        check_header(im, f);
+                        return;
+                }
                 if (!next_check(im, f)) {
                         im->check_pos = im->check_data = 0;
                         im->check_block = UINT32_MAX;
@@ -330,26 +385,102 @@ static void verify(struct import *im)
 /* ---- 1: walk ---- */
 
 static void walk_groups(struct import *im);
+static void walked(struct walk *w, int status);
 
-static void header_found(struct walk *w)
+/* Takes buf. */
+static int add_found(struct import *im, struct group *g, const struct header *h, uint8_t *buf,
+                     bool from_summary)
 {
-        struct import *im = w->ctx;
-
         if (im->nfound == im->found_cap) {
                 uint32_t cap = im->found_cap ? im->found_cap * 2 : 256;
                 struct found *more = realloc(im->found, cap * sizeof(*more));
                 if (!more) {
+                        free(buf);
                         import_fail(im, ENOMEM, "pool %s: no memory", im->pool->name);
-                        return;
+                        return -ENOMEM;
                 }
                 im->found = more;
                 im->found_cap = cap;
         }
-        im->found[im->nfound++] = (struct found){w->group, w->h, steal_ptr(&w->buf), false};
+        im->found[im->nfound++] = (struct found){g, *h, buf, from_summary, false};
+        im->seen = MAX(im->seen, h->seq);
+        im->mark = MAX(im->mark, h->mark);
+        return 0;
+}
+
+static void header_found(struct walk *w)
+{
+        uint8_t *buf = steal_ptr(&w->buf);
+
         w->cap = 0;
-        im->seen = MAX(im->seen, w->h.seq);
-        im->mark = MAX(im->mark, w->h.mark);
-        walk_next(w);
+        if (add_found(w->ctx, w->group, &w->h, buf, false) == 0)
+                walk_next(w);
+}
+
+static void walk_group(struct import *im);
+
+/* Batches from where the group stood at the root, as the summary tells them. */
+static int take_summary(struct import *im, const struct summary_read *s)
+{
+        const uint8_t *records = s->buf + HEADER_FIXED;
+        uint32_t from = im->root.groups[s->group->id].wp;
+
+        for (uint32_t pos = 0; pos < s->h.record_bytes;) {
+                struct summary_item it;
+                summary_item_decode(records + pos, &it);
+                pos += SUMMARY_ITEM;
+                struct header h = s->h;
+                h.kind = HEADER_BATCH;
+                h.seq = it.seq;
+                h.mark = it.mark;
+                h.offset = it.offset;
+                h.header_blocks = it.header_blocks;
+                h.data_blocks = it.data_blocks;
+                h.record_bytes = it.record_bytes;
+                if (it.offset >= from) {
+                        uint8_t *buf = malloc(HEADER_FIXED + (size_t)it.record_bytes);
+                        if (buf)
+                                memcpy(buf + HEADER_FIXED, records + pos, it.record_bytes);
+                        if (!buf) {
+                                import_fail(im, ENOMEM, "pool %s: no memory", im->pool->name);
+                                return -ENOMEM;
+                        }
+                        if (add_found(im, s->group, &h, buf, true) < 0)
+                                return -ENOMEM;
+                }
+                pos += it.record_bytes;
+        }
+        return 0;
+}
+
+static void summary_there(struct summary_read *s, int status)
+{
+        struct import *im = s->ctx;
+
+        if (status < 0) {
+                import_fail(im, -status, "pool %s: reading a summary: %s", im->pool->name,
+                            strerror(-status));
+                return;
+        }
+        /* A zone that was finished early shows at its end what a life before its last reset left
+         * there. That life may have had the same generation, when recovery found nothing in it that
+         * counts; but the root is younger. */
+        if (status == 0 || s->h.seq <= im->root.seq) {
+                free(s->buf);
+                walk_group(im);
+                return;
+        }
+        uint8_t *buf = steal_ptr(&s->buf);
+        struct summary_read own = *s;
+        own.buf = buf;
+        if (take_summary(im, &own) < 0) {
+                free(buf);
+                return;
+        }
+        if (add_found(im, own.group, &own.h, buf, false) < 0)
+                return;
+        im->next_group++;
+        walk_groups(im);
 }
 
 static void walked(struct walk *w, int status)
@@ -364,6 +495,24 @@ static void walked(struct walk *w, int status)
         }
         im->next_group++;
         walk_groups(im);
+}
+
+static void walk_group(struct import *im)
+{
+        struct group *g = &im->pool->groups[im->next_group];
+        const struct root_group *rg = &im->root.groups[im->next_group];
+
+        walk_fini(&im->walk);
+        im->walk = (struct walk){.pool = im->pool,
+                                 .group = g,
+                                 .off = rg->state == ROOT_GROUP_OPEN ? rg->wp : 0,
+                                 .end = (uint32_t)zone_end_of(im->pool, g),
+                                 .prev_seq = rg->last_seq,
+                                 .prev_sum = rg->last_sum,
+                                 .found = header_found,
+                                 .done = walked,
+                                 .ctx = im};
+        walk_start(&im->walk);
 }
 
 static void walk_groups(struct import *im)
@@ -381,17 +530,13 @@ static void walk_groups(struct import *im)
                 uint32_t from = rg->state == ROOT_GROUP_OPEN ? rg->wp : 0;
                 if (stop <= from)
                         continue;
-                walk_fini(&im->walk);
-                im->walk = (struct walk){.pool = pool,
-                                         .group = g,
-                                         .off = from,
-                                         .end = (uint32_t)stop,
-                                         .prev_seq = rg->last_seq,
-                                         .prev_sum = rg->last_sum,
-                                         .found = header_found,
-                                         .done = walked,
-                                         .ctx = im};
-                walk_start(&im->walk);
+                if (stop == g->cap) {
+                        im->summary = (struct summary_read){
+                            .pool = pool, .group = g, .done = summary_there, .ctx = im};
+                        summary_read_start(&im->summary);
+                } else {
+                        walk_group(im);
+                }
                 return;
         }
         verify(im);

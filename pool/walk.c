@@ -12,13 +12,26 @@ static void end(struct walk *w, int status)
         w->done(w, status);
 }
 
+static bool belongs(const struct pool *pool, const struct group *g, const struct header *h,
+                    uint32_t off, uint32_t end_off)
+{
+        return h->group == g->id && h->generation == g->generation && h->offset == off &&
+               uuid_equal(&h->pool, &pool->uuid) && h->seq > h->prev_seq && h->seq > h->mark &&
+               (uint64_t)off + h->header_blocks + h->data_blocks <= end_off;
+}
+
+static bool expected(const struct walk *w)
+{
+        if (w->any_prev)
+                return belongs(w->pool, w->group, &w->h, w->off, w->end);
+        return walk_follows(w->pool, w->group, &w->h, w->off, w->end, w->prev_seq, w->prev_sum);
+}
+
 bool walk_follows(const struct pool *pool, const struct group *g, const struct header *h,
                   uint32_t off, uint32_t end_off, uint64_t prev_seq, uint64_t prev_sum)
 {
-        return h->group == g->id && h->generation == g->generation && h->offset == off &&
-               uuid_equal(&h->pool, &pool->uuid) && h->prev_seq == prev_seq &&
-               h->prev_sum == prev_sum && h->seq > h->prev_seq && h->seq > h->mark &&
-               (uint64_t)off + h->header_blocks + h->data_blocks <= end_off;
+        return belongs(pool, g, h, off, end_off) && h->prev_seq == prev_seq &&
+               h->prev_sum == prev_sum;
 }
 
 static void block_read(struct pio *p, int status)
@@ -31,9 +44,7 @@ static void block_read(struct pio *p, int status)
         }
         w->got += p->io.nblocks;
         if (w->got == 1 && w->need == 1) {
-                if (header_decode(w->buf, &w->h) < 0 ||
-                    !walk_follows(w->pool, w->group, &w->h, w->off, w->end, w->prev_seq,
-                                  w->prev_sum)) {
+                if (header_decode(w->buf, &w->h) < 0 || !expected(w)) {
                         end(w, 0);
                         return;
                 }
