@@ -501,11 +501,11 @@ void life_recover(struct sim *sim, bool clean)
         if (table_is_known)
                 compare_tables(sim);
         table_is_known = false;
+        pool_inspect_table(sim->pool, sim, note_address); /* before cleaning moves anything */
         check_volumes(sim);
         check_data(sim);
         if (pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "after verification: %s", err.msg);
-        pool_inspect_table(sim->pool, sim, note_address);
         if (!clean)
                 count_state(sim);
 }
