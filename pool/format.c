@@ -1,5 +1,11 @@
-/* Making a pool: every zone of every device is reset, then the first root is written to zone 0 of
- * each. A crash before the last flush leaves devices without a label, or some with one: import then
+/* Making a pool: labels of earlier pools are looked for, every zone of every device is reset, then
+ * the first root is written to zone 0 of each.
+ *
+ * The first root's generation is above that of any root the devices have held: roots of an earlier
+ * pool can come to light again below the pointer, where a power cut took the blocks and not the
+ * pointer, and the highest generation is what counts.
+ *
+ * A crash before the last flush leaves devices without a label, or some with one: import then
  * says that devices are missing and the pool is made anew. */
 #include "pool/internal.h"
 
@@ -25,6 +31,7 @@ struct format {
         int status;
         uint32_t pending;
         uint32_t dev, zone; /* next to reset */
+        struct label_scan *scans;
         struct label_write *writes;
         struct pio *pios;
         void (*next)(struct format *f);
@@ -40,6 +47,7 @@ static void end(struct format *f)
         root_fini(&f->root);
         free(f->buf);
         free(f->pdevs);
+        free(f->scans);
         free(f->writes);
         free(f->pios);
         free(f);
@@ -70,10 +78,6 @@ static void on_all(struct format *f, struct zdev_io io, void (*next)(struct form
         for (uint32_t i = 0; i < f->ndevs; i++) {
                 struct pio *p = &f->pios[i];
                 p->io = io;
-                if (io.op == ZDEV_REPORT) {
-                        p->io.report = f->pdevs[i].zones;
-                        p->io.nblocks = f->pdevs[i].dev->geo.nr_zones;
-                }
                 p->cb = pio_step;
                 p->ctx = f;
                 pio_submit(NULL, f->pdevs[i].dev, p);
@@ -221,6 +225,33 @@ static void reported(struct format *f)
                 reset_some(f);
 }
 
+static void scanned(struct label_scan *s)
+{
+        struct format *f = s->ctx;
+        bool none = s->status == -ENOENT || s->status == -EBADMSG;
+        bool found = s->status == 0 || s->status == -EPROTONOSUPPORT;
+
+        if (found)
+                f->root.generation = MAX(f->root.generation, s->best.generation + 1);
+        root_fini(&s->best);
+        step(f, none || found ? 0 : s->status);
+}
+
+/* Reports the zones on the way. */
+static void scan(struct format *f)
+{
+        f->next = reported;
+        f->pending = f->ndevs;
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                struct label_scan *s = &f->scans[i];
+                s->dev = f->pdevs[i].dev;
+                s->zones = f->pdevs[i].zones;
+                s->done = scanned;
+                s->ctx = f;
+                label_scan_start(s);
+        }
+}
+
 static int check_device(struct format *f, const struct zdev *dev)
 {
         const struct zdev_geometry *geo = &dev->geo;
@@ -262,10 +293,11 @@ static int prepare(struct format *f, struct zdev *const *devs, const char *name,
                 return err_set(&f->err, EINVAL, "pool %s needs a uuid and 1 to %d devices", name,
                                POOL_MAX_DEVICES);
         f->pdevs = calloc(f->ndevs, sizeof(*f->pdevs));
+        f->scans = calloc(f->ndevs, sizeof(*f->scans));
         f->writes = calloc(f->ndevs, sizeof(*f->writes));
         f->pios = calloc(f->ndevs + RESETS_AT_ONCE, sizeof(*f->pios));
         r->devices = calloc(f->ndevs, sizeof(*r->devices));
-        if (!f->pdevs || !f->writes || !f->pios || !r->devices)
+        if (!f->pdevs || !f->scans || !f->writes || !f->pios || !r->devices)
                 return -ENOMEM;
         *r = (struct root){.version = POOL_FORMAT_VERSION,
                            .generation = 1,
@@ -315,5 +347,5 @@ void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
         if (f->status < 0)
                 end(f); /* nothing was started: the one case of a call from inside */
         else
-                on_all(f, (struct zdev_io){.op = ZDEV_REPORT}, reported);
+                scan(f);
 }
