@@ -120,6 +120,7 @@ static void power_on(struct sim *sim, struct zdev **devs)
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         sim->slow_permille = 0;
+        sim->faulty = sim->gave_up = false;
         sim->held = false;
 }
 
@@ -218,6 +219,7 @@ void life_format(struct sim *sim)
 {
         sim->phase = "formatting";
         memset(seen_groups, 0, sizeof(seen_groups));
+        table_is_known = false;
         for (uint32_t tries = 0;; tries++) {
                 struct zdev *devs[MAX_MEDIA];
                 struct answer a = {0};
@@ -302,18 +304,20 @@ bool life_export(struct sim *sim)
 {
         sim->phase = "ending work";
         for (uint32_t idle = 0; work_outstanding(sim->work);) {
+                if (sim->power_lost)
+                        return false;
                 uint64_t commands = sim->commands;
                 uint32_t left = work_outstanding(sim->work);
                 bool stepped = sim_step(sim);
-                if (sim->power_lost)
-                        return false;
                 bool moved = sim->commands != commands || work_outstanding(sim->work) != left;
                 idle = stepped && moved ? 0 : idle + 1;
                 if (idle > 200) {
-                        work_relieve(sim->work);
+                        sim_stuck(sim);
                         idle = 0;
                 }
         }
+        if (sim->power_lost)
+                return false;
         sim->phase = "exporting";
         struct answer a = {.sim = sim};
         struct err err = ERR_INIT;
@@ -321,10 +325,12 @@ bool life_export(struct sim *sim)
                 sim_fail(sim, "before the export: %s", err.msg);
         pool_export(sim->pool, &a, exported);
         bool whole = sim_run_until(sim, &a.done, "export");
-        if (whole && a.status < 0)
+        if (whole && a.status < 0 && !sim->faults)
                 sim_fail(sim, "export: %d", a.status);
-        if (!whole) {
+        if (!whole)
                 run_out(sim, &a, "export");
+        whole = whole && a.status == 0;
+        if (!whole) {
                 power_off(sim, pick_cut(sim));
         } else {
                 uint32_t start = sim_time(sim);
@@ -486,6 +492,8 @@ void life_recover(struct sim *sim, bool clean)
         uint32_t attempts = 0;
         if (sim_chance(sim, 1, 8))
                 look_around(sim);
+        if (sim->faults && sim_chance(sim, 1, 3))
+                media_wear(sim->media[sim_below(sim, sim->nmedia)]);
         for (;;) {
                 uint64_t cut_at = UINT64_MAX;
                 if (!clean && attempts < 3 && sim_chance(sim, 1, 2))

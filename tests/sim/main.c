@@ -21,7 +21,7 @@ enum { MAX_JOBS = 64, SEED_TIMEOUT_S = 30 };
 struct progress {
         volatile uint64_t seed; /* running */
         volatile uint64_t done;
-        volatile uint64_t states, user_ops, cleaned, imports;
+        volatile uint64_t states, user_ops, cleaned, imports, failures;
 };
 
 struct arguments {
@@ -41,6 +41,7 @@ static void run_seeds(const struct arguments *args, unsigned job, struct progres
                 p->user_ops += sim.user_ops;
                 p->cleaned += sim.cleaned;
                 p->imports += sim.imports;
+                p->failures += sim.failures;
                 p->done++;
         }
 }
@@ -134,10 +135,12 @@ int main(int argc, char **argv)
                 sum.user_ops += p[i].user_ops;
                 sum.cleaned += p[i].cleaned;
                 sum.imports += p[i].imports;
+                sum.failures += p[i].failures;
         }
-        printf("%llu operations, %llu imports, %llu MiB moved by cleaning\n",
-               (unsigned long long)sum.user_ops, (unsigned long long)sum.imports,
-               (unsigned long long)(sum.cleaned >> 20));
+        printf("%llu operations (%llu failed with a device), %llu imports, %llu MiB moved by "
+               "cleaning\n",
+               (unsigned long long)sum.user_ops, (unsigned long long)sum.failures,
+               (unsigned long long)sum.imports, (unsigned long long)(sum.cleaned >> 20));
         if (failed >= 0) {
                 const char *how = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "failed";
                 printf("seed %llu: %s after %llu good seeds\nagain: ./scripts/sim --first %llu "

@@ -5,62 +5,12 @@
  * ordered (one write in flight, no reset beside it), so undoing them from the last one on gives
  * every state the zone has been in.
  */
-#include "tests/sim/media.h"
-
-#include "base/cleanup.h"
-#include "pool/device/zone_model.h"
+#include "tests/sim/media_internal.h"
 #include "tests/sim/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A completed command that is not durable. */
-struct event {
-        struct list all; /* media.events, by completion */
-        struct list zone; /* media_zone.events */
-        uint64_t number;
-        enum zdev_op op;
-        uint32_t nblocks;
-        uint64_t block;
-        struct zone_model_zone before;
-        uint8_t undo[]; /* WRITE: the bytes that were there */
-};
-
-/* An operation in flight. */
-struct flight {
-        struct list node; /* media.flights, by submission */
-        struct zdev_io *io;
-        uint64_t flush_upto; /* FLUSH: events to become durable */
-        bool dead; /* submitted after power was lost */
-        uint64_t not_before; /* sim.completions: slow operations let others pass */
-        uint8_t data[]; /* WRITE: the bytes as submitted */
-};
-
-struct media_zone {
-        struct list events;
-        uint32_t reading, managing, resetting; /* in flight; a reset counts as managing too */
-};
-
-struct media {
-        struct zdev dev;
-        struct sim *sim;
-        uint32_t index;
-        struct media_spec spec;
-        struct zone_model model;
-        struct media_zone *zones;
-        uint8_t *bytes;
-        struct list events, flights;
-        uint32_t nflights;
-        uint64_t next_event;
-        uint64_t fingerprint;
-        bool on;
-};
-
-static uint8_t *zone_bytes(struct media *m, uint32_t zone, uint64_t block)
-{
-        return m->bytes + ((uint64_t)zone * m->spec.zone_blocks + block) * ZP_BLOCK;
-}
 
 static const char *op_name(enum zdev_op op)
 {
@@ -90,14 +40,28 @@ static void check_iov(struct media *m, const struct zdev_io *io)
                 violation(m, io, "the buffers do not add up to its length");
 }
 
-static void check_rules(struct media *m, const struct zdev_io *io)
+/* What a zone that went bad answers; the pool may not have heard of it yet. */
+static int bad_zone_status(const struct media *m, const struct zdev_io *io)
+{
+        enum zdev_zone_state state = m->model.zones[io->zone].state;
+        if (state == ZDEV_ZONE_OFFLINE)
+                return -EIO;
+        return state == ZDEV_ZONE_READONLY && io->op != ZDEV_READ ? -EROFS : 0;
+}
+
+/* Returns the status of an operation that kept the rules and fails all the same, or 0. */
+static int check_rules(struct media *m, const struct zdev_io *io)
 {
         if (io->op == ZDEV_FLUSH || io->op == ZDEV_REPORT)
-                return;
+                return 0;
         if (io->zone >= m->spec.nr_zones)
                 violation(m, io, "no such zone");
         struct media_zone *z = &m->zones[io->zone];
-        int rc;
+        int rc = bad_zone_status(m, io);
+        if (rc < 0 && !m->sim->faults)
+                violation(m, io, "zone is read-only or offline, as was reported");
+        if (rc < 0)
+                return rc;
         switch (io->op) {
         case ZDEV_READ:
                 check_iov(m, io);
@@ -130,6 +94,7 @@ static void check_rules(struct media *m, const struct zdev_io *io)
         default:
                 break;
         }
+        return 0;
 }
 
 static void media_submit(struct zdev *dev, struct zdev_io *io)
@@ -140,12 +105,13 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
                 sim_fail(sim, "device %u: used after it was closed", m->index);
         size_t len = io->op == ZDEV_WRITE ? (size_t)io->nblocks * ZP_BLOCK : 0;
         bool dead = sim->power_lost;
+        int status = 0;
         if (!dead) {
                 if (sim->cut == CUT_NEAR_RESET && io->op == ZDEV_RESET && --sim->cut_countdown == 0)
                         sim->cut_at = sim->commands + sim_between(sim, 1, 12);
                 if (++sim->commands == sim->cut_at)
                         sim->power_lost = true; /* the command itself is in flight then */
-                check_rules(m, io);
+                status = check_rules(m, io);
         }
         struct flight *f = malloc(sizeof(*f) + len);
         if (!f)
@@ -153,6 +119,14 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         f->io = io;
         f->flush_upto = m->next_event;
         f->dead = dead;
+        f->bad_zone = status < 0;
+        f->status = status;
+        f->written = io->op == ZDEV_WRITE ? io->nblocks : 0;
+        if (!dead && status == 0 && sim->faulty && io->op != ZDEV_REPORT &&
+            sim_chance(sim, 1, io->op == ZDEV_WRITE ? 150 : 400)) {
+                f->status = -EIO;
+                f->written = f->written ? (uint32_t)sim_below(sim, f->written) : 0;
+        }
         f->not_before = 0;
         if (sim_chance(sim, sim->slow_permille, 1000))
                 f->not_before = sim->completions + sim_between(sim, 5, 400);
@@ -171,62 +145,70 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
 
 /* ---- taking effect ---- */
 
-static void event_free(struct event *e)
+void media_event_free(struct event *e)
 {
         list_del(&e->all);
         list_del(&e->zone);
         free(e);
 }
 
-static void add_event(struct media *m, const struct zdev_io *io, const uint8_t *data)
+static void add_event(struct media *m, const struct zdev_io *io, const uint8_t *data,
+                      uint32_t nblocks)
 {
-        size_t len = data ? (size_t)io->nblocks * ZP_BLOCK : 0;
+        size_t len = (size_t)nblocks * ZP_BLOCK;
         struct event *e = malloc(sizeof(*e) + len);
         if (!e)
                 abort();
         e->number = m->next_event++;
         e->op = io->op;
-        e->nblocks = data ? io->nblocks : 0;
+        e->nblocks = nblocks;
         e->block = io->block;
         e->before = m->model.zones[io->zone];
         list_add_tail(&m->events, &e->all);
         list_add_tail(&m->zones[io->zone].events, &e->zone);
         if (!data)
                 return;
-        memcpy(e->undo, zone_bytes(m, io->zone, io->block), len);
-        memcpy(zone_bytes(m, io->zone, io->block), data, len);
+        memcpy(e->undo, media_bytes(m, io->zone, io->block), len);
+        memcpy(media_bytes(m, io->zone, io->block), data, len);
 }
 
 static void make_durable(struct media *m, uint64_t upto)
 {
         struct event *e;
         while ((e = list_first(&m->events, struct event, all)) && e->number < upto)
-                event_free(e);
+                media_event_free(e);
 }
 
-/* Carries out an operation that kept the rules. */
-static void take_effect(struct media *m, struct flight *f)
+void media_take_effect(struct media *m, struct flight *f)
 {
         struct zdev_io *io = f->io;
+        struct media_zone *z = &m->zones[io->zone];
+        if (f->bad_zone)
+                return;
         switch (io->op) {
         case ZDEV_WRITE:
-                add_event(m, io, f->data);
-                zone_model_end_write(&m->model, io->zone, io->nblocks);
+                if (f->written)
+                        add_event(m, io, f->data, f->written);
+                zone_model_end_write(&m->model, io->zone, f->written);
                 break;
         case ZDEV_RESET:
-                m->zones[io->zone].managing = m->zones[io->zone].resetting = 0;
-                add_event(m, io, NULL);
-                zone_model_reset(&m->model, io->zone);
-                break;
         case ZDEV_FINISH:
-                m->zones[io->zone].managing = 0;
-                add_event(m, io, NULL);
-                zone_model_finish(&m->model, io->zone);
+                z->managing = z->resetting = 0;
+                if (f->status < 0)
+                        break;
+                add_event(m, io, NULL, 0);
+                if (io->op == ZDEV_RESET)
+                        zone_model_reset(&m->model, io->zone);
+                else
+                        zone_model_finish(&m->model, io->zone);
                 break;
         case ZDEV_FLUSH:
-                make_durable(m, f->flush_upto);
+                if (f->status == 0)
+                        make_durable(m, f->flush_upto);
                 break;
         case ZDEV_READ:
+                z->reading--;
+                break;
         case ZDEV_REPORT:
                 break;
         }
@@ -252,8 +234,7 @@ static void answer(struct media *m, struct flight *f)
                 if (zone_model_report(&m->model, io->zone, io->nblocks, io->report) < 0)
                         violation(m, io, "report outside the device");
         } else if (io->op == ZDEV_READ) {
-                m->zones[io->zone].reading--;
-                bytes = zone_bytes(m, io->zone, io->block);
+                bytes = media_bytes(m, io->zone, io->block);
                 for (int i = 0; i < io->niov; i++) {
                         memcpy(io->iov[i].iov_base, bytes, io->iov[i].iov_len);
                         bytes += io->iov[i].iov_len;
@@ -287,14 +268,15 @@ bool media_complete_one(struct media *m, bool force)
                 return false;
         m->sim->completions++;
         struct zdev_io *io = f->io;
-        int status = m->sim->power_lost ? -ENODEV : 0;
+        int status = m->sim->power_lost ? -ENODEV : f->status;
         list_del(&f->node);
         m->nflights--;
-        if (status == 0) {
-                take_effect(m, f);
-                answer(m, f);
+        if (!m->sim->power_lost) {
+                media_take_effect(m, f);
+                if (status == 0)
+                        answer(m, f);
         } else if (!f->dead && sim_chance(m->sim, 1, 2)) {
-                take_effect(m, f); /* carried out, but nobody heard of it */
+                media_take_effect(m, f); /* carried out, but nobody heard of it */
         }
         free(f);
         sim_trace(m->sim, "dev %u: %s zone %u block %llu+%u done %d", m->index, op_name(io->op),
@@ -303,135 +285,7 @@ bool media_complete_one(struct media *m, bool force)
         return true;
 }
 
-/* ---- power ---- */
-
-/* What a lost block reads as: older bytes are the most dangerous. */
-static void lose_block(struct media *m, uint8_t *block, const uint8_t *old)
-{
-        uint64_t kind = sim_below(m->sim, 8);
-        if (kind < 6) {
-                memcpy(block, old, ZP_BLOCK);
-        } else if (kind == 6) {
-                memset(block, 0, ZP_BLOCK);
-        } else {
-                for (int i = 0; i < ZP_BLOCK; i += 8) {
-                        uint64_t word = rng_next(&m->sim->rng);
-                        memcpy(block + i, &word, sizeof(word));
-                }
-        }
-}
-
-/* Undoes one event of a zone: none of it survives but, of a write, the first `keep` blocks. When
- * data_stays the bytes remain above the pointer. */
-static void undo_event(struct media *m, uint32_t zone, struct event *e, uint32_t keep,
-                       bool data_stays)
-{
-        for (uint32_t i = keep; e->op == ZDEV_WRITE && !data_stays && i < e->nblocks; i++)
-                lose_block(m, zone_bytes(m, zone, e->block + i), e->undo + (size_t)i * ZP_BLOCK);
-        uint64_t wp = e->before.wp_block + keep;
-        enum zdev_zone_state state = e->before.state;
-        if (keep)
-                state = ZDEV_ZONE_CLOSED;
-        zone_model_restore(&m->model, zone, state, wp);
-}
-
-/* Loses some blocks of an event that survived: the pointer is ahead of its data. */
-static void lose_data(struct media *m, uint32_t zone, struct event *e, unsigned permille)
-{
-        for (uint32_t i = 0; e->op == ZDEV_WRITE && i < e->nblocks; i++)
-                if (sim_chance(m->sim, permille, 1000))
-                        lose_block(m, zone_bytes(m, zone, e->block + i),
-                                   e->undo + (size_t)i * ZP_BLOCK);
-}
-
-static uint32_t pick_survivors(struct sim *sim, enum media_cut cut, uint32_t n)
-{
-        if (cut == MEDIA_CUT_ALL_LOST)
-                return 0;
-        if (cut == MEDIA_CUT_TAIL)
-                return n - (uint32_t)(sim_chance(sim, 1, 4) ? MIN(n, 1U) : 0);
-        switch (sim_below(sim, 4)) {
-        case 0:
-                return 0;
-        case 1:
-                return n;
-        default:
-                return (uint32_t)sim_below(sim, n + 1);
-        }
-}
-
-static void cut_zone(struct media *m, uint32_t zone, enum media_cut cut)
-{
-        struct sim *sim = m->sim;
-        struct media_zone *mz = &m->zones[zone];
-        uint32_t n = 0, keep = 0;
-        struct event *e, *tmp;
-        bool power = cut != MEDIA_CUT_KILL && cut != MEDIA_CUT_KILL_LATE;
-        const struct zone_model_zone *z = &m->model.zones[zone];
-        if (!power) { /* all is as it was, and still not durable */
-                zone_model_restore(&m->model, zone, z->state, z->wp_block);
-                return;
-        }
-        list_for_each (e, &mz->events, zone)
-                n++;
-        uint32_t survive = pick_survivors(sim, cut, n);
-        bool behind = sim_chance(sim, 1, 4); /* data may stay above the pointer */
-        unsigned holes = 0;
-        if (cut != MEDIA_CUT_ALL_LOST && sim_chance(sim, 1, 2))
-                holes = (unsigned)sim_below(sim, sim_chance(sim, 1, 2) ? 100 : 1000);
-        uint32_t i = 0, first_reset = n; /* of those lost: what was written after it is gone */
-        list_for_each (e, &mz->events, zone)
-                if (i++ >= survive && e->op == ZDEV_RESET && first_reset == n)
-                        first_reset = i - 1;
-        i = n;
-        for (struct list *at = mz->events.prev; at != &mz->events; at = at->prev) {
-                e = list_entry(at, struct event, zone);
-                if (--i >= survive) {
-                        keep = 0;
-                        if (i == survive && e->op == ZDEV_WRITE && cut != MEDIA_CUT_ALL_LOST &&
-                            sim_chance(sim, 1, 2))
-                                keep = (uint32_t)sim_below(sim, e->nblocks + 1);
-                        undo_event(m, zone, e, keep, behind && i < first_reset);
-                } else {
-                        lose_data(m, zone, e, holes);
-                }
-        }
-        list_for_each_safe (e, tmp, &mz->events, zone)
-                event_free(e);
-        zone_model_restore(&m->model, zone, z->state, z->wp_block);
-        if (n)
-                sim_trace(sim, "dev %u: zone %u: %u of %u commands survive%s%s, pointer %llu",
-                          m->index, zone, survive, n, holes ? ", with holes" : "",
-                          behind ? ", data above the pointer" : "",
-                          (unsigned long long)z->wp_block);
-}
-
-/* Commands in flight may have been carried out, in their order. */
-static void settle_flights(struct media *m, enum media_cut cut)
-{
-        struct flight *f, *tmp;
-        bool may = cut != MEDIA_CUT_KILL && cut != MEDIA_CUT_ALL_LOST;
-        list_for_each_safe (f, tmp, &m->flights, node) {
-                if (may && !f->dead && sim_chance(m->sim, 1, 2))
-                        take_effect(m, f);
-                list_del(&f->node);
-                free(f);
-        }
-        m->nflights = 0;
-}
-
-void media_power_off(struct media *m, enum media_cut cut)
-{
-        settle_flights(m, cut);
-        uint64_t print = 0;
-        for (uint32_t i = 0; i < m->spec.nr_zones; i++) {
-                cut_zone(m, i, cut);
-                m->zones[i].reading = m->zones[i].managing = m->zones[i].resetting = 0;
-                print = print * UINT64_C(0x9e3779b97f4a7c15) + m->model.zones[i].wp_block + 1;
-        }
-        m->fingerprint = print ^ rng_next(&(struct rng){.state = m->next_event});
-        m->on = false;
-}
+/* ---- life ---- */
 
 uint64_t media_fingerprint(const struct media *m)
 {
@@ -442,6 +296,21 @@ static void media_close(struct zdev *dev)
 {
         struct media *m = container_of(dev, struct media, dev);
         m->on = false;
+}
+
+void media_wear(struct media *m)
+{
+        uint32_t zone = (uint32_t)sim_between(m->sim, 2, m->spec.nr_zones - 1);
+        const struct zone_model_zone *z = &m->model.zones[zone];
+        if (z->state == ZDEV_ZONE_OFFLINE || !list_empty(&m->zones[zone].events))
+                return;
+        bool empty = z->state == ZDEV_ZONE_EMPTY;
+        uint64_t wp = z->wp_block;
+        zone_model_restore(
+            &m->model, zone,
+            empty && sim_chance(m->sim, 1, 2) ? ZDEV_ZONE_OFFLINE : ZDEV_ZONE_READONLY, wp);
+        sim_trace(m->sim, "dev %u: zone %u is worn out: state %d, pointer %llu", m->index, zone,
+                  m->model.zones[zone].state, (unsigned long long)wp);
 }
 
 struct zdev *media_power_on(struct media *m)
@@ -492,7 +361,7 @@ void media_free(struct media *m)
                 return;
         struct event *e;
         while ((e = list_first(&m->events, struct event, all)))
-                event_free(e);
+                media_event_free(e);
         struct flight *f, *tmp;
         list_for_each_safe (f, tmp, &m->flights, node)
                 free(f);

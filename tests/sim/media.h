@@ -8,6 +8,8 @@
  * block is never torn. Commands in flight may or may not have been carried out. A killed process
  * loses nothing that completed.
  *
+ * In a run with faults some operations fail (of a write some blocks arrive), and zones wear out.
+ *
  * The rules are zone_model.h's; whatever breaks one, reads a zone that is being reset, or changes
  * the buffer of a write in flight fails the run. Completions come in the order the seed picks. */
 #ifndef ZONEPOOL_TESTS_SIM_MEDIA_H
@@ -33,6 +35,10 @@ enum media_cut {
 struct media *media_new(struct sim *sim, uint32_t index, const struct media_spec *spec);
 void media_free(struct media *m);
 
+/* While there is no power: one zone, not a label's, becomes read-only, or offline if it was empty.
+ */
+void media_wear(struct media *m);
+
 /* The device as the pool gets it; closing it is no event for the medium. */
 struct zdev *media_power_on(struct media *m);
 /* Nothing the pool holds of the device may be used any more: its operations are forgotten. */
@@ -40,8 +46,8 @@ void media_power_off(struct media *m, enum media_cut cut);
 
 /* Operations in flight. */
 uint32_t media_pending(const struct media *m);
-/* Completes one of them; false: the one picked is a slow one whose time has not come, unless forced.
- * After sim.power_lost with -ENODEV and no effect. */
+/* Completes one of them; false: the one picked is a slow one whose time has not come, unless
+ * forced. After sim.power_lost with -ENODEV and no effect. */
 bool media_complete_one(struct media *m, bool force);
 /* A number that tells states of the medium apart: pointers, and what the last cut left. */
 uint64_t media_fingerprint(const struct media *m);

@@ -2,6 +2,7 @@
 #include "tests/sim/sim.h"
 
 #include "base/cleanup.h"
+#include "pool/inspect.h"
 #include "tests/sim/life.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
@@ -139,13 +140,21 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim_trace(sim, "event: %s", sim->held ? "held" : "released");
                 break;
         case POOL_EVENT_DEVICE_FAILED:
-                sim_fail(sim, "device %u reported as failed (%d), and it did not fail", e->device,
-                         e->status);
+                if (!sim->faults)
+                        sim_fail(sim, "device %u reported as failed (%d), and it did not fail",
+                                 e->device, e->status);
+                sim->gave_up = true;
+                sim_trace(sim, "event: device %u failed", e->device);
+                break;
         case POOL_EVENT_CORRUPTION:
                 sim_fail(sim, "corruption reported at run time: block %llu of %s",
                          (unsigned long long)e->block, e->volume ? volume_name(e->volume) : "none");
         case POOL_EVENT_READONLY:
-                sim_fail(sim, "the pool became read-only: %d", e->status);
+                if (!sim->faults)
+                        sim_fail(sim, "the pool became read-only: %d", e->status);
+                sim->gave_up = true;
+                sim_trace(sim, "event: read-only");
+                break;
         }
 }
 
@@ -183,6 +192,7 @@ static void choose_options(struct sim *sim)
 {
         static const uint32_t permilles[] = {0, 0, 50, 200, 500, 5};
         sim->options = POOL_OPTIONS_DEFAULT;
+        sim->faults = sim_chance(sim, 1, 5);
         sim->options.checksums = !sim_chance(sim, 1, 8);
         sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
         sim->host = (struct pool_host){
@@ -192,6 +202,39 @@ static void choose_options(struct sim *sim)
 }
 
 /* ---- the plan ---- */
+
+/* What can be looked at any time. */
+static void look_at_run_time(struct sim *sim)
+{
+        struct err err = ERR_INIT;
+        if (pool_inspect_check(sim->pool, &err) < 0)
+                sim_fail(sim, "at run time: %s", err.msg);
+        for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
+                const struct oracle_volume *v = oracle_get(sim->oracle, i);
+                size_t len;
+                if (v->fate != FATE_THERE || v->owner_call)
+                        continue;
+                const void *owner = volume_owner(v->vol, &len);
+                if (len != v->owner_len || memcmp(owner, v->owner, len) != 0)
+                        sim_fail(sim, "volume %u: its ownership record is not the one set last",
+                                 v->number);
+                if (v->size_bytes == v->new_size_bytes &&
+                    volume_size_bytes(v->vol) != v->size_bytes)
+                        sim_fail(sim, "volume %u: its size is not the one set last", v->number);
+        }
+}
+
+void sim_stuck(struct sim *sim)
+{
+        struct pool_status st;
+        pool_get_status(sim->pool, &st);
+        if (!sim->gave_up || st.held_requests) {
+                work_relieve(sim->work);
+                return;
+        }
+        sim_trace(sim, "devices have failed and the pool waits: power off");
+        sim->power_lost = true;
+}
 
 /* Users at work until enough was asked for or power is lost. */
 static void work_for_a_while(struct sim *sim, uint32_t asks)
@@ -214,9 +257,13 @@ static void work_for_a_while(struct sim *sim, uint32_t asks)
                 if (work_outstanding(sim->work) == 0)
                         idle = 0;
                 if (idle > 200) {
-                        work_relieve(sim->work);
+                        sim_stuck(sim);
                         idle = 0;
                 }
+                if (sim_chance(sim, 1, 300) && !sim->power_lost)
+                        look_at_run_time(sim);
+                if (sim_chance(sim, 1, 1000)) /* a pause */
+                        sim->now_ns += UINT64_C(60000000000);
         }
 }
 
@@ -232,6 +279,7 @@ static void choose_cut(struct sim *sim)
         if (sim->cut == CUT_AT_COMMAND)
                 sim->cut_at = sim->commands + sim_between(sim, 1, 1000);
         sim->cut_countdown = (uint32_t)sim_between(sim, 1, sim->cut == CUT_NEAR_RESET ? 8 : 25);
+        sim->faulty = sim->faults && sim_chance(sim, 1, 2);
         sim->slow_permille = slow[sim_below(sim, ARRAY_SIZE(slow))];
 }
 
@@ -251,6 +299,18 @@ static void live(struct sim *sim)
         life_recover(sim, false);
 }
 
+/* The devices have had an earlier life in another pool, of which nothing may come back. */
+static void begin_anew(struct sim *sim)
+{
+        work_for_a_while(sim, (uint32_t)sim_between(sim, 1, 150));
+        life_cut(sim);
+        oracle_free(sim->oracle);
+        sim->oracle = oracle_new(sim);
+        choose_options(sim);
+        life_format(sim);
+        life_recover(sim, true);
+}
+
 void sim_run(struct sim *sim)
 {
         sim->rng.state = sim->seed * UINT64_C(0xd1342543de82ef95) + 1;
@@ -264,14 +324,19 @@ void sim_run(struct sim *sim)
         sim->work = work_new(sim);
         life_format(sim);
         life_recover(sim, true);
+        if (sim_chance(sim, 1, 4) &&
+            !sim->faults) /* worn devices may be too small for a new pool */
+                begin_anew(sim);
         uint32_t lives = (uint32_t)sim_between(sim, 2, 5);
         for (uint32_t i = 0; i < lives; i++)
                 live(sim);
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         work_for_a_while(sim, 30);
-        if (!life_export(sim))
-                sim_fail(sim, "power was lost without a cut");
+        if (!life_export(sim)) { /* devices have failed */
+                life_cut(sim);
+                life_recover(sim, false);
+        }
         pool_abandon(sim->pool);
         work_free(sim->work);
         oracle_free(sim->oracle);

@@ -24,7 +24,7 @@ enum cut_when {
         CUT_NEVER,
         CUT_AT_COMMAND, /* at a device command picked beforehand */
         CUT_NEAR_RESET, /* a few commands after one of the resets */
-        CUT_AT_ANSWER,  /* the moment something was reported as durable */
+        CUT_AT_ANSWER, /* the moment something was reported as durable */
         CUT_AFTER_CALL, /* a few commands after something durable was asked for */
 };
 
@@ -51,6 +51,10 @@ struct sim {
         struct pool_host host;
         struct pool_options options;
         struct uuid pool_uuid;
+        bool faults; /* devices of this run may fail */
+        bool faulty; /* they do at present */
+        bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
+                       */
         bool held; /* between POOL_EVENT_HELD and POOL_EVENT_RELEASED */
         struct oracle *oracle;
         struct work *work;
@@ -59,6 +63,7 @@ struct sim {
         uint64_t user_ops; /* completed */
         uint64_t cleaned; /* bytes, over all power-ups */
         uint64_t imports;
+        uint64_t failures; /* operations that failed for the device's sake */
 };
 
 /* Ends the process: this run has failed. */
@@ -104,6 +109,8 @@ bool sim_run_until(struct sim *sim, const bool *flag, const char *what);
 
 /* Something was reported as durable: a good moment for a power cut. */
 void sim_answered(struct sim *sim);
+/* Nothing goes on although users wait: for space, or, after devices have failed, for ever. */
+void sim_stuck(struct sim *sim);
 /* Something durable was asked for. */
 void sim_called(struct sim *sim);
 

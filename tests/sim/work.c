@@ -203,6 +203,8 @@ static bool status_is_fair(const struct request *r, int status)
 {
         if (status == 0)
                 return true;
+        if (r->w->sim->faults && (status == -EIO || status == -EROFS))
+                return true;
         bool changes = r->io.op != VOLUME_READ && r->io.op != VOLUME_FLUSH;
         if (status == -ENOSPC)
                 return changes && r->io.no_hold;
@@ -226,11 +228,16 @@ static void request_done(struct volume_io *io, int status)
                          strerror(-status));
         switch (io->op) {
         case VOLUME_READ:
+                if (status < 0) {
+                        r->v->reads--;
+                        break;
+                }
                 oracle_read_end(sim->oracle, r->v, r->view, r->first, r->buf);
                 r->view = NULL;
                 break;
         case VOLUME_FLUSH:
-                oracle_flushed(sim->oracle, r->v, r->start);
+                if (status == 0)
+                        oracle_flushed(sim->oracle, r->v, r->start);
                 break;
         default:
                 oracle_op_end(sim->oracle, r->v, r->op, status == 0, io->fua, r->first, r->n);
@@ -240,6 +247,7 @@ static void request_done(struct volume_io *io, int status)
         r->v->busy--;
         r->w->outstanding--;
         sim->user_ops++;
+        sim->failures += status == -EIO || status == -EROFS;
         bool durable = status == 0 && (io->fua || io->op == VOLUME_FLUSH);
         request_free(r);
         if (durable)

@@ -40,10 +40,16 @@ static void control_end(struct control *c)
                 sim_answered(sim);
 }
 
-static void unexpected(const struct control *c, const char *what, int status)
+/* A control operation ended with an error. When devices fail that may be, and whether it took
+ * effect is open, as if power had failed meanwhile: so it does, and the next recovery tells. */
+static void failed(struct control *c, const char *what, int status)
 {
-        sim_fail(c->w->sim, "%s of volume %u ended with %d (%s)", what, c->v ? c->v->number : 0,
-                 status, strerror(-status));
+        struct sim *sim = c->w->sim;
+        if (!sim->faults || (status != -EIO && status != -EROFS))
+                sim_fail(sim, "%s of volume %u ended with %d (%s)", what, c->v ? c->v->number : 0,
+                         status, strerror(-status));
+        sim->failures++;
+        sim->power_lost = true;
 }
 
 /* ---- create, delete, clear, resize ---- */
@@ -57,7 +63,8 @@ static void created(void *ctx, int status, struct volume *vol)
         if (status == -ENOSPC) {
                 oracle_remove(c->w->sim->oracle, c->v);
         } else if (status < 0) {
-                unexpected(c, "create", status);
+                failed(c, "create", status);
+                return;
         } else {
                 c->v->vol = vol;
                 c->v->fate = FATE_THERE;
@@ -114,8 +121,10 @@ static void deleted(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: deleted %d", c->v->number, status);
-        if (status < 0)
-                unexpected(c, "delete", status);
+        if (status < 0) {
+                failed(c, "delete", status);
+                return;
+        }
         oracle_remove(c->w->sim->oracle, c->v);
         control_end(c);
 }
@@ -127,8 +136,10 @@ static void cleared(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: cleared %d", v->number, status);
-        if (status < 0)
-                unexpected(c, "clear", status);
+        if (status < 0) {
+                failed(c, "clear", status);
+                return;
+        }
         oracle_op_end(c->w->sim->oracle, v, c->op, true, true, 0, v->size_bytes / VOLUME_SECTOR);
         v->control = false;
         control_end(c);
@@ -159,8 +170,10 @@ static void resized(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: resized %d", c->v->number, status);
-        if (status < 0)
-                unexpected(c, "resize", status);
+        if (status < 0) {
+                failed(c, "resize", status);
+                return;
+        }
         c->v->size_bytes = c->v->new_size_bytes;
         control_end(c);
 }
@@ -188,8 +201,10 @@ static void owner_set(void *ctx, int status)
         if (sim->power_lost)
                 return;
         sim_trace(sim, "owner call %u done %d", c->others[0]->owner_call, status);
-        if (status < 0)
-                unexpected(c, "set_owner", status);
+        if (status < 0) {
+                failed(c, "set_owner", status);
+                return;
+        }
         for (uint32_t i = 0; i < c->nothers; i++) {
                 struct oracle_volume *v = c->others[i];
                 memcpy(v->owner, v->next_owner, sizeof(v->owner));
@@ -237,8 +252,10 @@ static void checkpointed(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "checkpoint done %d", status);
-        if (status < 0)
-                unexpected(c, "checkpoint", status);
+        if (status < 0) {
+                failed(c, "checkpoint", status);
+                return;
+        }
         control_end(c);
 }
 
@@ -248,8 +265,10 @@ static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
         struct sim *sim = c->w->sim;
         if (sim->power_lost)
                 return;
-        if (status < 0)
-                unexpected(c, "map", status);
+        if (status < 0) {
+                failed(c, "map", status);
+                return;
+        }
         uint64_t at = c->next_block;
         for (uint32_t i = 0; i < n; i++) {
                 const struct volume_extent *e = &c->extents[i];
