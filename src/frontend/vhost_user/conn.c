@@ -370,8 +370,8 @@ static void on_work(struct loop_defer *d)
         for (int i = 0; i < VUB_QUEUES; i++)
                 vub_ring_publish(&c->rings[i]);
         check_guard(c);
-        if (c->log.short_ && !c->log_short_told) {
-                c->log_short_told = true;
+        if (c->log.overrun && !c->log_overrun_told) {
+                c->log_overrun_told = true;
                 err_set(&err, ERANGE,
                         "the log of dirtied memory does not cover the guest's memory");
                 vub_server_trouble(c->server, &err);

@@ -53,7 +53,7 @@ void vub_log_mark(struct vub_log *log, uint64_t gpa, uint64_t len)
         uint64_t last = (gpa + len - 1) >> LOG_PAGE_SHIFT;
         for (uint64_t page = gpa >> LOG_PAGE_SHIFT; page <= last; page++) {
                 if (page / 8 >= log->nbytes) {
-                        log->short_ = true;
+                        log->overrun = true;
                         return;
                 }
                 /* Pairs with the peer's atomic exchange: what was written to the page before is

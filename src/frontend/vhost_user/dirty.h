@@ -21,7 +21,7 @@ struct vub_log {
         uint8_t *bits;
         uint64_t nbytes;
         bool on; /* VHOST_F_LOG_ALL */
-        bool short_; /* something lay beyond the log: guest memory would be lost */
+        bool overrun; /* something lay beyond the log: guest memory would be lost */
 };
 
 /* Replaces the bitmap; fd stays the caller's. Returns 0 or -errno with text (log unchanged). */

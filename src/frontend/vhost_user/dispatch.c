@@ -166,7 +166,7 @@ static int set_log_base(struct vub_conn *c, const struct message *m, struct err 
             vub_log_set(&c->log, c->fds[0], get_le64(m->payload), get_le64(m->payload + 8), err);
         if (rc < 0)
                 return rc;
-        c->log_short_told = false;
+        c->log_overrun_told = false;
         if (c->protocol & VUB_P_LOG_SHMFD)
                 return reply_u64(c, m->request, 0);
         return 0;

@@ -118,7 +118,7 @@ struct vub_conn {
         uint64_t features, protocol;
         struct vub_mem *mem;
         struct vub_log log;
-        bool log_short_told;
+        bool log_overrun_told;
         struct vub_inflight inflight;
         unsigned guard_seen;
         int backend_fd;

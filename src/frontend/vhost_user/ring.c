@@ -64,8 +64,8 @@ static void on_kick(struct loop_fd *w, uint32_t events)
         uint64_t n;
         struct iovec iov = {&n, sizeof(n)};
 
-        /* The peer shares the descriptor's flags, O_NONBLOCK among them: ask for it by call. Kernels
-         * before 5.8 cannot. */
+        /* The peer shares the descriptor's flags, O_NONBLOCK among them: ask for it by call.
+         * Kernels before 5.8 cannot. */
         ssize_t rc = preadv2(w->fd, &iov, 1, -1, RWF_NOWAIT);
         if (rc < 0 && errno == EOPNOTSUPP)
                 rc = read(w->fd, &n, sizeof(n));
