@@ -52,6 +52,7 @@ static void end(struct import *im, int status)
         im->status = status;
         if (status < 0 && !im->err.msg[0])
                 err_set_sys(&im->err, -status, "pool %s cannot be imported", im->p->spec.name);
+        im->err.code = -status;
         loop_defer(im->p->daemon->loop, &im->finish);
 }
 

@@ -42,7 +42,7 @@ static int find_volume(struct control_request *req, struct daemon *d,
         struct dvol *v = p ? dvol_find(p, *(const char **)table[1].out, err) : NULL;
 
         if (!v)
-                return -err->code;
+                return err->code ? -err->code : -EIO;
         *ret_v = v;
         return 0;
 }
