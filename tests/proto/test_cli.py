@@ -287,7 +287,7 @@ def test_connected_peer_counts_as_use(zonepoold, zonepool):
 def slow_clone(d):
     """A volume large enough to be caught in the middle of being copied, and the copying under way."""
     path = d.json("volume", "create", "tank/big", "180M")["path"]
-    for i in range(40):
+    for i in range(24):
         write_file(path, os.urandom(4 * MIB), i * 4 * MIB)
     clone = subprocess.Popen([d.tool, "--socket", d.socket, "volume", "clone", "tank/big", "copy"],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
