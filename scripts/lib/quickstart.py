@@ -56,7 +56,7 @@ class Progress:
         if time.monotonic() < self.next:
             return
         self.next = time.monotonic() + 0.5
-        status = self.lab.migration(self.guest, self.target)
+        status = self.lab.incoming(self.guest, self.target)
         if status and status != self.last:
             self.last = status
             say(f"    {status['state'].lower()}: {status['moved_bytes'] // MIB} MiB moved, "

@@ -5,7 +5,7 @@ import struct
 BLOCK = 4096
 MAGIC = b"ZPRT"
 VERSION_AT, GENERATION_AT, BLOCKS_AT, CRC_AT = 4, 8, 108, 124
-LABEL_ZONES_BYTES = 64 << 20  # more than two zones of any pool in these tests
+LABEL_ZONES_BYTES = 16 << 20  # more than two zones of any pool in these tests
 
 
 def crc32c(data):

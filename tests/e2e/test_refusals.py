@@ -54,10 +54,10 @@ def device_with_data(lab, host):
     """A device with somebody's data is taken only when overwriting is asked for."""
     device = host.path("/srv/data-0.img")
     with open(device, "wb") as image:
-        image.truncate(1 << 30)
+        image.truncate(128 << 20)
     host.run("mkswap", "/srv/data-0.img")
     before = digest(device)
-    host.virsh("pool-define", host.write("/run/data.xml", lab.pool_xml(host, "data", ndevices=1)))
+    host.virsh("pool-define", host.write("/run/data.xml", lab.pool_xml(host, "data", size="128M", zone="4M", ndevices=1)))
     refused(host, "pool-build", "data", saying=["/srv/data-0.img", "swap"])
     assert digest(device) == before, "a refused pool-build wrote to the device"
     host.virsh("pool-build", "data", "--overwrite")
@@ -85,7 +85,7 @@ def unknown_xml(lab, host):
 
 def newer_format(lab, host):
     """Written by a later version: named as such, not touched, not called damaged."""
-    lab.make_pool(host, "later", ndevices=1)
+    lab.make_pool(host, "later", size="128M", zone="4M", ndevices=1)
     host.virsh("pool-destroy", "later")
     device = host.path("/srv/later-0.img")
     label_version.raise_version(device)

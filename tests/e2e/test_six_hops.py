@@ -33,7 +33,7 @@ def run(lab, options):
         moved = lab.moved_bytes(guest, hop)
         allowed = ALLOWANCE * (allocated + after.bytes - before.bytes)
         assert 0 < moved <= allowed, f"hop {number}: moved {moved} bytes, allowed {allowed:.0f}"
-        order.prove(lab, guest, hop)
+        order.prove(lab, guest, hop, [(pool, "disk") for pool in POOLS])
         assert guest.errors() == [], f"hop {number}: {guest.errors()[:3]}"
         stalls.append(guest.stall_ms(hop.first_line))
         ratios.append(moved / (allocated + after.bytes - before.bytes))

@@ -208,17 +208,17 @@ class Lab:
             raise LabError(f"migration {source.name} -> {target.name}: {hop.text}")
         return hop
 
-    def migration(self, guest, host):
-        """The daemon's account of the guest's last migration, or None."""
+    def incoming(self, guest, host):
+        """The host's account of the migration that brings, or last brought, the guest there; None before it."""
         found = self.zonepool(host, "migrate", "status")["migrations"]
-        found = [m for m in found if m["domain"] == guest.uuid]
+        found = [m for m in found if m["domain"] == guest.uuid and m["direction"] == "incoming"]
         return found[-1] if found else None
 
     def moved_bytes(self, guest, hop):
         """Block data that the target's daemon received in this hop, repeats included."""
-        status = self.migration(guest, hop.target)
-        if not status or status["direction"] != "in":
-            raise LabError(f"host {hop.target.name}: zonepoold does not know the migration it took part in: {status}")
+        status = self.incoming(guest, hop.target)
+        if not status:
+            raise LabError(f"host {hop.target.name}: zonepoold does not know the migration it took part in")
         return status["moved_bytes"]
 
     # --- between tests
