@@ -113,8 +113,7 @@ void catalog_remove(struct pool *pool, struct volume *vol, bool count_live)
         list_del(&vol->tree.node);
         list_del(&vol->node);
         pool->nvolumes--;
-        bitmap_clear_range(&pool->slots, vol->slot, 1);
-        free(vol);
+        free(vol); /* the slot stays taken until the deletion is durable */
 }
 
 struct volume *volume_by_name(struct pool *pool, const char *name)

@@ -560,7 +560,7 @@ struct pool {
         struct list volumes;
         uint32_t nvolumes;
         struct bitmap slots;
-        struct list creating;
+        struct list creating; /* creations and deletions that are not durable yet */
         struct list trees[TREE_BUCKETS];
         uint64_t npages, ndirty; /* table pages in RAM, and changed ones */
         uint64_t sending; /* data blocks of batches in flight */

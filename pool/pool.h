@@ -259,10 +259,10 @@ struct volume_extent {
 };
 
 /* Lists mapped extents that intersect [first_block, end), ascending and merged, as far as max and
- * the work of one call go. done: status; n extents in out; next_block to go on from, or UINT64_MAX at
- * the end. An answer may end in the middle of a run: the next one then begins with the rest of it. out
- * stays valid until done. A block written before the call is listed; one written during it may be.
- * -ENOMEM alone may be reported from inside the call. */
+ * the work of one call go. done: status; n extents in out; next_block to go on from, or UINT64_MAX
+ * at the end. An answer may end in the middle of a run: the next one then begins with the rest of
+ * it. out stays valid until done. A block written before the call is listed; one written during it
+ * may be. -ENOMEM alone may be reported from inside the call. */
 void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *out, uint32_t max,
                 void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
 

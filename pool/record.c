@@ -38,9 +38,16 @@ static int apply_create(struct pool *pool, const struct record *rec, uint64_t se
         if (inode_decode(rec->payload, rec->payload_bytes, &vol) < 0 || vol.tree.height ||
             vol.tree.id != rec->tree || rec->index >= MAX_VOLUMES || pool_tree(pool, rec->tree))
                 return 0;
+        uint32_t slot = (uint32_t)rec->index;
+        struct volume *other;
+        list_for_each (other, &pool->volumes, node) {
+                if (other->slot == slot || !strcmp(other->name, vol.name) ||
+                    uuid_equal(&other->uuid, &vol.uuid))
+                        return 0; /* cannot be: they are given out again only when durably free */
+        }
         vol.created_seq = seq;
         vol.dirty = true;
-        return catalog_add(pool, &vol, (uint32_t)rec->index) ? 0 : -ENOMEM;
+        return catalog_add(pool, &vol, slot) ? 0 : -ENOMEM;
 }
 
 static void apply_owner(struct pool *pool, const struct record *rec)

@@ -202,7 +202,9 @@ static void checkpoint_next(struct import *im)
                         pool->count.emptied++;
         }
         space_init(pool);
+        bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
         list_for_each (vol, &pool->volumes, node) {
+                bitmap_set_range(&pool->slots, vol->slot, 1);
                 struct entry inode = tree_get(&pool->catalog, vol->slot);
                 if (im->retired_tables && vol->tree.root)
                         dirty_retired(pool, im, &vol->tree, vol->tree.root);

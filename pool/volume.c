@@ -16,7 +16,7 @@ struct control {
         struct pool *pool;
         struct volume *vol; /* not of a create */
         struct item *item;
-        struct volume *fresh; /* create: name and uuid that are taken already */
+        struct volume *fresh; /* create, delete: name and uuid that are taken until it is durable */
         uint32_t slot;
         uint64_t reserved;
         bool flush_first, locked;
@@ -31,13 +31,15 @@ static void finish(struct control *c)
         struct control old = *c;
         struct volume *vol = NULL;
 
+        list_del(&c->node);
+        if (!c->created && c->fresh && c->status == 0)
+                bitmap_clear_range(&c->pool->slots, c->slot, 1);
         if (c->created) {
-                list_del(&c->node);
                 vol = c->status == 0 ? volume_by_uuid(c->pool, &c->fresh->uuid) : NULL;
                 if (c->status < 0 && !volume_by_uuid(c->pool, &c->fresh->uuid))
                         bitmap_clear_range(&c->pool->slots, c->slot, 1);
-                pool_release(c->fresh);
         }
+        pool_release(c->fresh);
         c->pool->reserved -= c->reserved;
         if (c->locked)
                 lock_release(c->vol, &c->lock);
@@ -78,8 +80,10 @@ static void applied(struct item *it, int status)
                 finish(c);
                 return;
         }
-        if (it->type == RECORD_DELETE)
+        if (it->type == RECORD_DELETE) {
                 c->locked = false; /* the volume is gone, and its lock with it */
+                list_add_tail(&c->pool->creating, &c->node);
+        }
         c->flush.done = flushed;
         flush_add(c->pool, &c->flush);
 }
@@ -294,8 +298,24 @@ void volume_resize(struct volume *vol, uint64_t size_bytes, void *ctx,
 
 void volume_delete(struct volume *vol, void *ctx, void (*done)(void *ctx, int status))
 {
-        run(control_new(vol->pool, vol, RECORD_DELETE, vol->tree.id, 0, 0), vol->pool, true, ctx,
-            done);
+        struct pool *pool = vol->pool;
+        struct control *c = control_new(pool, vol, RECORD_DELETE, vol->tree.id, 0, 0);
+
+        /* Name, uuid and slot may not be used again before the deletion is durable: a power cut
+         * could lose it and keep the creation. */
+        if (c)
+                c->fresh = pool_alloc(pool, sizeof(*c->fresh));
+        if (c && !c->fresh) {
+                item_free(pool, c->item);
+                pool_release(c);
+                c = NULL;
+        }
+        if (c) {
+                memcpy(c->fresh->name, vol->name, sizeof(vol->name));
+                c->fresh->uuid = vol->uuid;
+                c->slot = vol->slot;
+        }
+        run(c, pool, true, ctx, done);
 }
 
 void volume_clear(struct volume *vol, void *ctx, void (*done)(void *ctx, int status))

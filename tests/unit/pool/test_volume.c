@@ -218,6 +218,25 @@ static void test_control_operations_are_durable(void)
         t_fini(&t);
 }
 
+/* A power cut could lose the deletion and keep the creation: two volumes of one name. */
+static void test_a_name_is_free_again_only_when_the_deletion_is_durable(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        struct answer a = {0};
+
+        t_pool_new(&t, 1, 16, 128);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 1 * MB, &vol), 0);
+        volume_delete(vol, &a, finished);
+        while (volume_by_name(t.pool, "disk"))
+                CU_ASSERT_TRUE_FATAL(mem_device_step(t_mem(&t, 0)));
+        CU_ASSERT_FALSE(a.done);
+        CU_ASSERT_EQUAL(t_create(&t, "disk", 1 * MB, &vol), -EEXIST);
+        CU_ASSERT_EQUAL(answer_of(&t, &a), 0);
+        CU_ASSERT_EQUAL(t_create(&t, "disk", 1 * MB, &vol), 0);
+        t_fini(&t);
+}
+
 static void test_owners_of_many_change_in_one_step(void)
 {
         enum { N = 64 };
@@ -386,6 +405,7 @@ static const struct t_case cases[] = {
     T_CASE(test_map_lists_merged_runs),
     T_CASE(test_names_and_sizes_are_checked),
     T_CASE(test_control_operations_are_durable),
+    T_CASE(test_a_name_is_free_again_only_when_the_deletion_is_durable),
     T_CASE(test_owners_of_many_change_in_one_step),
     T_CASE(test_writes_without_room_are_held_until_there_is),
     T_CASE(test_corruption_is_reported_not_returned),
