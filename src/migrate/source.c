@@ -128,6 +128,15 @@ static void cmd_submit(struct source *s, struct engine_cmd *c, uint32_t index,
         s->m->s.target->ops->submit(s->m->s.target, true, &c->req);
 }
 
+static void send_fail(struct source *s, int code, const char *text)
+{
+        struct peer_frame f = {.type = PEER_FAIL, .token = s->token};
+
+        f.fail.code = code;
+        snprintf(f.fail.text, sizeof(f.fail.text), "%.255s", text);
+        migrate_send_frame(s->peer, &f);
+}
+
 static void fail(struct source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The token is given up: the guest goes on here. */
@@ -144,12 +153,8 @@ static void fail(struct source *s, const char *fmt, ...)
         va_end(ap);
         eventlog_emit("migrate-source-failed", "\"code\":%d", err.code);
         log_debug("migrate", "source: %s", err.msg);
-        if (s->peer) {
-                struct peer_frame f = {.type = PEER_FAIL, .token = s->token};
-                f.fail.code = err.code;
-                snprintf(f.fail.text, sizeof(f.fail.text), "%.255s", err.msg);
-                migrate_send_frame(s->peer, &f);
-        }
+        if (s->peer)
+                send_fail(s, err.code, err.msg);
         owner_source_failed(g, &err);
 }
 
@@ -764,6 +769,8 @@ void source_stop(struct source *s)
 
         if (s->suspend_ns && !s->pause_ns)
                 s->pause_ns = clock_now_ns() - s->suspend_ns;
+        if (s->peer && owner_group_state(s->g) != OWNER_GIVEN)
+                send_fail(s, ECANCELED, "the migration was given up on the source");
         source_progress(s, &p);
         migrate_remember(s->m, s->g, true, &p);
         owner_group_set_context(s->g, NULL);

@@ -25,6 +25,7 @@ enum { MAX_WRITES = 64, DEAC = 1 << 25, MIN_BUDGET_BYTES = 1 << 20 };
 
 #define ASK_NS UINT64_C(4000000000)
 #define REDIAL_NS UINT64_C(500000000)
+#define SILENT_NS UINT64_C(15000000000)
 #define LOST_NS UINT64_C(30000000000)
 #define CONVERGE_NS UINT64_C(120000000000)
 #define PROGRESS_NS UINT64_C(500000000)
@@ -77,7 +78,7 @@ struct pull {
         bool prepared_failed;
         uint64_t seq;
         bool has_delta;
-        uint64_t lost_since_ns, pull_since_ns, mapped_since_ns, progress_ns;
+        uint64_t lost_since_ns, heard_ns, up_ns, mapped_since_ns, progress_ns;
         uint64_t moved_bytes, remaining_bytes, total_bytes;
         uint64_t rate_bytes, rate_ns;
         uint32_t passes;
@@ -718,7 +719,7 @@ static void advance(struct pull *p)
                         return;
                 }
                 p->phase = PULLING;
-                p->pull_since_ns = p->rate_ns = now;
+                p->heard_ns = p->rate_ns = now;
                 if (!p->peer)
                         p->lost_since_ns = now;
                 loop_timer_arm(m->s.loop, &p->timer, now);
@@ -886,6 +887,7 @@ void pull_frame(struct pull *p, struct peer *peer, const struct peer_frame *f)
         if (peer != p->peer || (p->phase != PULLING && p->phase != DONE) ||
             !owner_token_equal(&f->token, &p->stage.token))
                 return;
+        p->heard_ns = loop_now_ns(p->m->s.loop);
         if (f->type == PEER_DATA)
                 got_data(p, peer, f);
         else if (f->type == PEER_PROGRESS)
@@ -994,6 +996,7 @@ void pull_peer_up(struct pull *p, struct peer *peer)
                 return;
         }
         p->lost_since_ns = 0;
+        p->up_ns = loop_now_ns(p->m->s.loop);
         if (p->phase == PULLING || p->phase == DONE)
                 open_stream(p);
 }
@@ -1048,10 +1051,17 @@ static void on_timer(struct loop_timer *t)
         }
         if (p->phase != PULLING && p->phase != DONE)
                 return;
+        struct owner_group *g = pull_group(p);
+        if (!g || owner_group_state(g) != OWNER_STAGED)
+                return; /* it is this host's now: nothing more is pulled */
         loop_timer_arm(p->m->s.loop, t, now + REDIAL_NS);
         report(p, now);
         if (!p->peer) {
                 redial(p, now);
+                return;
+        }
+        if (!p->has_delta && now - MAX(p->heard_ns, p->up_ns) > SILENT_NS) {
+                fail(p, ETIMEDOUT, "the source does not send any more");
                 return;
         }
         if (p->phase == PULLING && p->mapped && p->passes && !fits(p, now) &&

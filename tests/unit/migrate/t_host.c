@@ -194,7 +194,7 @@ static void detach(struct t_vol *v)
         struct err err = ERR_INIT;
         uint64_t end = clock_now_ns() + UINT64_C(5000000000);
 
-        t_rings(v, false, 0);
+        t_disconnect(v);
         while (migrate_volume_remove(v->mv, true, &err) < 0 && clock_now_ns() < end)
                 loop_turn(v->host->loop, 1000000);
         while (nvm_controller_destroy(v->nvc, &err) < 0 && clock_now_ns() < end)
@@ -266,7 +266,10 @@ void t_host_start(struct t_host *h)
 
 void t_host_init(struct t_host *h, struct loop *loop, int number, uint16_t port, uint32_t nr_zones)
 {
-        *h = (struct t_host){.loop = loop, .number = number, .incarnation = (uint64_t)number << 8};
+        *h = (struct t_host){.loop = loop,
+                             .number = number,
+                             .incarnation = (uint64_t)number << 8,
+                             .max_pause_ns = h->max_pause_ns};
         list_init(&h->volumes);
         memset(h->uuid.b, 0x10 * number, sizeof(h->uuid.b));
         snprintf(h->address, sizeof(h->address), "127.0.0.1:%u", port);
@@ -369,8 +372,12 @@ void t_rings(struct t_vol *v, bool on, pid_t pid)
                 loop_turn(v->host->loop, 1000000);
         nvc_detach_front(v->nvc, &v->front);
         v->observer.event(v->observer.ctx, FRONT_RINGS_OFF, pid);
-        if (pid == 0)
-                v->observer.event(v->observer.ctx, FRONT_DISCONNECTED, 0);
+}
+
+void t_disconnect(struct t_vol *v)
+{
+        t_rings(v, false, 0);
+        v->observer.event(v->observer.ctx, FRONT_DISCONNECTED, 0);
 }
 
 bool t_gate(const struct t_vol *v)

@@ -54,6 +54,8 @@ void t_host_fini(struct t_host *h);
 struct t_vol *t_vol_create(struct t_host *h, const char *pool, const char *name, uint64_t blocks);
 struct t_vol *t_vol_find(struct t_host *h, const char *pool, const char *name);
 void t_rings(struct t_vol *v, bool on, pid_t pid);
+/* Its QEMU has ended: rings off, connection closed. */
+void t_disconnect(struct t_vol *v);
 bool t_gate(const struct t_vol *v);
 enum owner_state t_state(const struct t_vol *v);
 

@@ -468,9 +468,8 @@ static void test_a_deleted_volume_takes_its_stale_copies_along(void)
         hop(&a, &b, 1, 5);
         stop_guest(&b, 1);
         t_turns(loop, 20);
-        t_rings(vol(&b, 0), false, 0);
         struct t_vol *v = vol(&b, 0);
-        v->observer.event(v->observer.ctx, FRONT_DISCONNECTED, 0);
+        t_disconnect(v);
         owner_delete(migrate_volume_owner(v->mv), &t_answer_init(&ans)->r);
         t_until(loop, &ans.done, 10);
         CU_ASSERT_EQUAL(ans.status, 0);
