@@ -4,9 +4,6 @@
  * at once. The sequence is given out when a batch is issued; its records are applied when it has
  * completed, by the function replay uses, from the very header that was written.
  *
- * Table pages need their addresses before anything is written (a parent names its children), so a
- * checkpoint places them first (stream_place) into batches of one header block, written in order.
- *
  * P1: a batch is on the device, header and data, when its write completed; durable after a flush.
  * A failed write retires its group: the batch's items go into another one under a new sequence; the
  * durable mark stays below the failed one until a checkpoint covers it, so that recovery never
@@ -62,7 +59,7 @@ uint64_t pool_lowest_inflight(const struct pool *pool)
         return list_entry(pool->inflight.next, struct batch, inflight)->seq;
 }
 
-static void batch_free(struct batch *b)
+void batch_free(struct batch *b)
 {
         free(b->hdr);
         free(b->iov);
@@ -70,8 +67,7 @@ static void batch_free(struct batch *b)
         free(b);
 }
 
-static struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g,
-                               enum batch_kind kind)
+struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind)
 {
         struct batch *b = calloc(1, sizeof(*b));
 
@@ -96,8 +92,7 @@ static bool joins(const struct item *prev, const struct item *it)
                prev->level == it->level && prev->index + 1 == it->index;
 }
 
-/* Bytes of records the item adds behind prev. */
-static uint32_t record_cost(const struct item *prev, const struct item *it)
+uint32_t item_cost(const struct item *prev, const struct item *it)
 {
         uint32_t payload = record_payload_bytes(it->type, it->count);
 
@@ -179,7 +174,7 @@ static int apply_all(struct batch *b)
         return 0;
 }
 
-static void items_done(struct pool *pool, struct list *items, int status)
+void items_done(struct pool *pool, struct list *items, int status)
 {
         while (!list_empty(items)) {
                 struct item *it = list_first(items, struct item, node);
@@ -359,13 +354,12 @@ static int batch_alloc(struct batch *b)
         return b->iov && b->part ? 0 : -ENOMEM;
 }
 
-static void account(struct group *g, uint32_t record_bytes)
+void group_account(struct group *g, uint32_t record_bytes)
 {
         g->sum_planned += SUMMARY_ITEM + record_bytes;
 }
 
-/* Closes the stream's open group: a summary, if there is room for one as there ought to be. */
-static void seal(struct pool *pool, struct stream *s)
+void stream_seal(struct pool *pool, struct stream *s)
 {
         struct group *g = s->open;
         uint32_t room = g->cap - g->wp, need = group_summary_blocks(g, 0);
@@ -395,7 +389,7 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
 
         list_for_each (it, &s->items, node) {
                 bool big = !it->data && it->count > SUMMARY_PAYLOAD_MAX && it->payload;
-                uint32_t more = bytes + record_cost(prev, it);
+                uint32_t more = bytes + item_cost(prev, it);
                 uint32_t ndata = b->ndata + (it->data != NULL);
                 uint32_t nhdr = (uint32_t)DIV_ROUND_UP(HEADER_FIXED + (uint64_t)more, ZP_BLOCK);
                 uint32_t sum = big ? 0 : group_summary_blocks(g, SUMMARY_ITEM + more);
@@ -432,7 +426,7 @@ static bool take(struct pool *pool, struct stream *s)
         if (!n) {
                 batch_free(b);
                 if (g->wp) {
-                        seal(pool, s);
+                        stream_seal(pool, s);
                         return true;
                 }
                 return false; /* larger than a group: control operations check that before */
@@ -447,7 +441,7 @@ static bool take(struct pool *pool, struct stream *s)
                 s->nitems--;
                 list_add_tail(&b->items, &it->node);
         }
-        account(g, b->record_bytes);
+        group_account(g, b->record_bytes);
         g->wp += b->nhdr + b->ndata;
         list_add_tail(&s->ready, &b->node);
         return true;
@@ -484,97 +478,6 @@ void stream_kick_all(struct pool *pool)
 {
         for (int c = 0; c < NCLASSES; c++)
                 stream_kick(pool, (enum cls)c);
-}
-
-/* ---- placing table pages ---- */
-
-static struct batch *placing(struct stream *s)
-{
-        if (list_empty(&s->ready))
-                return NULL;
-        struct batch *b = list_entry(s->ready.prev, struct batch, node);
-        return b->kind == BATCH_RECORDS && !b->hdr ? b : NULL;
-}
-
-void stream_place_end(struct pool *pool)
-{
-        struct batch *b = placing(&pool->streams[CLASS_TABLE]);
-
-        if (!b || b->record_bytes)
-                return;
-        const struct item *prev = NULL;
-        struct item *it;
-        list_for_each (it, &b->items, node) {
-                b->record_bytes += record_cost(prev, it);
-                prev = it;
-        }
-        account(b->group, b->record_bytes);
-}
-
-int stream_place(struct pool *pool, struct item *it)
-{
-        struct stream *s = &pool->streams[CLASS_TABLE];
-        const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES;
-
-        for (;;) {
-                struct group *g = s->open;
-                struct batch *b = placing(s);
-                if (!g) {
-                        s->open = group_open(pool, CLASS_TABLE);
-                        if (!s->open)
-                                return -ENOSPC;
-                        continue;
-                }
-                if (b && (b->group != g || b->record_bytes))
-                        b = NULL;
-                uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES,
-                                     group_dev(pool, g)->dev->geo.max_io_blocks - 1);
-                if (b && b->ndata >= MAX(limit, 1u)) {
-                        stream_place_end(pool);
-                        b = NULL;
-                }
-                uint32_t pages = b ? b->ndata + 1 : 1;
-                uint32_t sum = group_summary_blocks(g, SUMMARY_ITEM + pages * each);
-                if (g->wp + (b ? 1 : 2) + sum > g->cap) {
-                        stream_place_end(pool);
-                        seal(pool, s);
-                        continue;
-                }
-                if (!b) {
-                        b = batch_new(pool, s, g, BATCH_RECORDS);
-                        if (!b)
-                                return -ENOMEM;
-                        b->nhdr = 1;
-                        g->wp++;
-                        list_add_tail(&s->ready, &b->node);
-                }
-                it->addr = addr_make(g->id, g->wp++);
-                b->ndata++;
-                list_add_tail(&b->items, &it->node);
-                return 0;
-        }
-}
-
-void stream_drop_ready(struct pool *pool, int status)
-{
-        struct stream *s = &pool->streams[CLASS_TABLE];
-        struct list items;
-
-        list_init(&items);
-        while (!list_empty(&s->ready)) {
-                struct batch *b = list_first(&s->ready, struct batch, node);
-                struct group *g = b->group;
-                list_del(&b->node);
-                list_splice_tail(&items, &b->items);
-                /* the group's tail is what was issued: nothing may be written behind a hole */
-                if (g->state == GROUP_OPEN || g->state == GROUP_SEALING) {
-                        g->nosummary = true;
-                        group_retire(pool, g);
-                }
-                batch_free(b);
-        }
-        s->open = NULL;
-        items_done(pool, &items, status);
 }
 
 static void batch_discard(struct batch *b)

@@ -211,97 +211,7 @@ static int save_tables(struct pool *pool)
         return rc;
 }
 
-/* ---- the root ---- */
-
-static void note_group(const struct group *g, struct root_group *r)
-{
-        *r = (struct root_group){
-            .cls = (uint8_t)g->cls,
-            .width = g->width,
-            .generation = g->generation,
-            .live = g->live,
-            .wp = g->tail,
-            .cap = g->cap,
-            .summary = g->summary,
-            .last_seq = g->last_seq,
-            .last_sum = g->last_sum,
-            .seal_seq = g->seal_seq,
-        };
-        memcpy(r->member, g->member, sizeof(r->member));
-        switch (g->state) {
-        case GROUP_FREE:
-                r->state = ROOT_GROUP_FREE;
-                break;
-        case GROUP_OPEN:
-        case GROUP_SEALING:
-                r->state = ROOT_GROUP_OPEN;
-                break;
-        case GROUP_SEALED:
-                r->state = ROOT_GROUP_SEALED;
-                break;
-        case GROUP_BAD:
-                r->state = ROOT_GROUP_BAD;
-                break;
-        }
-        if (g->freeing) {
-                r->state = ROOT_GROUP_FREE;
-                r->generation++;
-                r->wp = r->summary = 0;
-                r->last_seq = r->last_sum = 0;
-        }
-}
-
-static int note_root(struct pool *pool)
-{
-        struct root *r = &pool->ckpt.root;
-
-        *r = (struct root){
-            .version = POOL_FORMAT_VERSION,
-            .generation = pool->generation + 1,
-            .pool = pool->uuid,
-            .ndevices = pool->ndevs,
-            .seq = pool->seq,
-            .next_tree = pool->next_tree,
-            .catalog_addr = pool->catalog.root_entry.addr,
-            .catalog_crc = pool->catalog.root_entry.crc,
-            .catalog_height = pool->catalog.height,
-            .ngroups = pool->ngroups,
-            .blocks = root_blocks(pool->ndevs, pool->ngroups),
-            .checksums = pool->options.checksums,
-            .reserve_permille = pool->options.reserve_permille,
-            .checkpoint_permille = pool->options.checkpoint_permille,
-            .user_blocks = pool->user_blocks,
-            .device_blocks = pool->device_blocks,
-            .clean_blocks = pool->clean_blocks,
-            .table_blocks = pool->table_blocks,
-        };
-        memcpy(r->name, pool->name, sizeof(r->name));
-        memcpy(r->secret, pool->secret, sizeof(r->secret));
-        r->devices = calloc(pool->ndevs, sizeof(*r->devices));
-        r->groups = calloc(pool->ngroups + 1, sizeof(*r->groups));
-        if (!r->devices || !r->groups)
-                return -ENOMEM;
-        for (uint32_t i = 0; i < pool->ndevs; i++)
-                r->devices[i] =
-                    (struct root_device){pool->devs[i].uuid, pool->devs[i].dev->geo.nr_zones,
-                                         pool->devs[i].dev->geo.zone_blocks};
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
-                g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
-                note_group(g, &r->groups[i]);
-        }
-        return 0;
-}
-
-/* Table groups are noted as they stand after the pages: nothing in them is ever replayed. */
-static void note_table_groups(struct pool *pool)
-{
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
-                if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
-                        note_group(g, &pool->ckpt.root.groups[i]);
-        }
-}
+/* ---- steps ---- */
 
 static void unfree(struct pool *pool)
 {
@@ -320,7 +230,7 @@ static void freeze(struct pool *pool)
         pool->table_failed = false;
         int rc = save_tables(pool);
         if (rc == 0)
-                rc = note_root(pool);
+                rc = root_note(pool);
         pool->frozen = false;
         c->state = CKPT_PAGES;
         pool->user_since = pool->log_since = 0;
@@ -397,32 +307,12 @@ static void root_written(struct label_write *w, int status)
         flush_add(pool, &c->flush);
 }
 
-static int encode_roots(struct pool *pool)
-{
-        struct ckpt *c = &pool->ckpt;
-        uint32_t blocks = c->root.blocks;
-
-        c->bufs = calloc(pool->ndevs, sizeof(*c->bufs));
-        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++) {
-                void *buf = NULL;
-                if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
-                        return -ENOMEM;
-                c->bufs[i] = buf;
-                if (i == 0)
-                        root_encode(&c->root, buf);
-                else
-                        memcpy(buf, c->bufs[0], (size_t)blocks * ZP_BLOCK);
-                root_set_device(buf, blocks, &pool->devs[i].uuid, i);
-        }
-        return c->bufs ? 0 : -ENOMEM;
-}
-
 static void write_roots(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        note_table_groups(pool);
-        if (encode_roots(pool) < 0) {
+        root_note_tables(pool);
+        if (root_encode_all(pool) < 0) {
                 fail(pool, -ENOMEM);
                 return;
         }

@@ -210,7 +210,17 @@ void item_free(struct pool *pool, struct item *it);
 void stream_add(struct pool *pool, enum cls cls, struct item *it);
 void stream_kick(struct pool *pool, enum cls cls);
 void stream_kick_all(struct pool *pool);
-/* Places a table page (checkpoint only); sets it->addr. -ENOSPC. */
+/* For place.c: an empty batch at the group's end; bytes of records the item adds behind prev. */
+struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind);
+void batch_free(struct batch *b);
+uint32_t item_cost(const struct item *prev, const struct item *it);
+void items_done(struct pool *pool, struct list *items, int status);
+/* The group's summary will hold so many bytes of records more. */
+void group_account(struct group *g, uint32_t record_bytes);
+/* Closes the stream's open group: a summary, if there is room for one as there ought to be. */
+void stream_seal(struct pool *pool, struct stream *s);
+
+/* Places a table page (checkpoint only, place.c); sets it->addr. -ENOSPC. */
 int stream_place(struct pool *pool, struct item *it);
 /* The batch stream_place builds is complete. */
 void stream_place_end(struct pool *pool);
@@ -390,6 +400,12 @@ void ckpt_start(struct pool *pool, struct ckpt_wait *w);
 /* Called whenever something may have become possible. */
 void ckpt_poll(struct pool *pool);
 void ckpt_free(struct pool *pool);
+/* ckpt_root.c: at the freeze, notes the root and decides which groups it frees. -ENOMEM. */
+int root_note(struct pool *pool);
+/* Table groups are noted again as they stand after the pages: nothing in them is ever replayed. */
+void root_note_tables(struct pool *pool);
+/* Fills ckpt.bufs. -ENOMEM. */
+int root_encode_all(struct pool *pool);
 
 /* ---- label ring (label.c) ---- */
 
@@ -474,6 +490,15 @@ void summary_read_start(struct summary_read *s);
 
 /* ---- import (import.c, load.c, recover.c) ---- */
 
+/* A batch that was found above the root. */
+struct found {
+        struct group *group;
+        struct header h;
+        uint8_t *buf; /* records at HEADER_FIXED */
+        bool from_summary; /* its own header was not looked at */
+        bool dropped;
+};
+
 struct import {
         struct pool *pool;
         void *ctx;
@@ -509,9 +534,22 @@ void import_fail(struct import *im, int code, const char *fmt, ...)
 void load_start(struct import *im);
 /* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
 void recover_start(struct import *im);
+/* The last step of recover_start. */
+void settle_start(struct import *im);
 void import_replayed(struct import *im);
 void recover_fini(struct import *im);
 uint64_t zone_end(const struct zdev_zone *z); /* blocks that may have been written */
+
+/* The report of import on the group's zone, and the blocks of it that may have been written. */
+static inline const struct zdev_zone *zone_of(struct pool *pool, const struct group *g)
+{
+        return &group_dev(pool, g)->zones[g->member[0].zone];
+}
+
+static inline uint64_t zone_end_of(struct pool *pool, const struct group *g)
+{
+        return MIN((uint64_t)g->cap, zone_end(zone_of(pool, g)));
+}
 
 /* ---- cleaning (clean.c) ---- */
 

@@ -7,9 +7,7 @@
  *    is right (and its header, where a summary told of it); behind the first that is not, the
  *    group's chain has ended.
  * 3. Apply in the order of sequences, by the run-time rule (record.c).
- * 4. Settle each group: go on behind an intact tail, finish and seal behind a gap, reset what holds
- *    nothing that counts. Table pages in groups closed that way are written anew by the checkpoint,
- *    so that crashes in a row do not use groups up.
+ * 4. Settle each group (settle.c).
  *
  * Everything before the checkpoint can be repeated: resets touch only groups without a record.
  */
@@ -17,24 +15,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-struct found {
-        struct group *group;
-        struct header h;
-        uint8_t *buf; /* records at HEADER_FIXED */
-        bool from_summary; /* its own header was not looked at */
-        bool dropped;
-};
-
-static uint64_t zone_end_of(struct pool *pool, const struct group *g)
-{
-        return MIN((uint64_t)g->cap, zone_end(&group_dev(pool, g)->zones[g->member[0].zone]));
-}
-
-static const struct zdev_zone *zone_of(struct pool *pool, const struct group *g)
-{
-        return &group_dev(pool, g)->zones[g->member[0].zone];
-}
 
 void recover_fini(struct import *im)
 {
@@ -44,177 +24,6 @@ void recover_fini(struct import *im)
         im->found = NULL;
         im->nfound = 0;
         walk_fini(&im->walk);
-}
-
-/* ---- 4: settle ---- */
-
-struct zone_op {
-        struct pio pio;
-        struct import *im;
-        struct group *group;
-};
-
-static void checkpoint_next(struct import *im);
-
-static void zone_op_done(struct pio *p, int status)
-{
-        struct zone_op *z = container_of(p, struct zone_op, pio);
-        struct import *im = z->im;
-        struct group *g = z->group;
-        struct pool *pool = p->pool;
-
-        group_dev(pool, g)->written++;
-        if (p->io.op == ZDEV_RESET) {
-                if (status == 0) {
-                        g->needs_reset = false;
-                } else {
-                        pool_device_error(pool, group_dev(pool, g), status);
-                        g->state = GROUP_BAD;
-                }
-        }
-        pool_release(z);
-        if (!--im->pending)
-                checkpoint_next(im);
-}
-
-static void zone_op(struct import *im, struct group *g, enum zdev_op op)
-{
-        struct zone_op *z = pool_alloc(im->pool, sizeof(*z));
-
-        if (!z)
-                return; /* a reset is asked for again at run time, a finish is not needed */
-        z->im = im;
-        z->group = g;
-        z->pio.cb = zone_op_done;
-        z->pio.io = (struct zdev_io){.op = op, .zone = g->member[0].zone};
-        im->pending++;
-        pio_submit(im->pool, group_dev(im->pool, g)->dev, &z->pio);
-}
-
-static bool only_pages(const struct found *f)
-{
-        struct record rec;
-        uint32_t pos = 0, data = 0;
-
-        if (f->h.kind == HEADER_SUMMARY)
-                return true;
-        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
-                if (rec.type != RECORD_PAGE && rec.type != RECORD_INODE)
-                        return false;
-        return true;
-}
-
-static void settle_walked(struct import *im, struct group *g, bool was_free)
-{
-        struct pool *pool = im->pool;
-        const struct zdev_zone *zone = zone_of(pool, g);
-        bool pages = true, summary = false;
-        uint32_t n = 0;
-
-        for (uint32_t i = 0; i < im->nfound; i++) {
-                const struct found *f = &im->found[i];
-                if (f->group != g || f->dropped)
-                        continue;
-                n++;
-                pages &= only_pages(f);
-                summary = f->h.kind == HEADER_SUMMARY;
-                g->cls = (enum cls)f->h.cls;
-                g->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
-                g->last_seq = f->h.seq;
-                g->last_sum = f->h.sum;
-                g->summary = summary ? f->h.header_blocks : 0;
-        }
-        g->wp = g->tail;
-        if (was_free && pages) {
-                g->tail = g->wp = g->summary = 0;
-                g->last_seq = g->last_sum = 0;
-                g->state = GROUP_FREE;
-                g->needs_reset = zone->state != ZDEV_ZONE_EMPTY;
-                return;
-        }
-        struct stream *s = &pool->streams[g->cls];
-        if (summary) {
-                g->state = GROUP_SEALED;
-        } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
-                   (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED)) {
-                g->state = GROUP_OPEN;
-                g->nosummary = true;
-                s->open = g;
-        } else {
-                g->state = GROUP_SEALED;
-                im->retired_tables |= g->cls == CLASS_TABLE;
-        }
-        g->seal_seq = im->root.seq;
-}
-
-static void settle(struct import *im)
-{
-        struct pool *pool = im->pool;
-
-        im->pending = 1;
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
-                const struct zdev_zone *zone = zone_of(pool, g);
-                uint8_t was = im->root.groups[i].state;
-                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
-                if (was == ROOT_GROUP_BAD)
-                        continue;
-                if (was == ROOT_GROUP_SEALED)
-                        g->state = GROUP_SEALED;
-                else
-                        settle_walked(im, g, was == ROOT_GROUP_FREE);
-                if (gone && g->state == GROUP_FREE)
-                        g->state = GROUP_BAD;
-                if (g->state == GROUP_FREE && g->needs_reset)
-                        zone_op(im, g, ZDEV_RESET);
-                else if (g->state == GROUP_SEALED && !gone &&
-                         (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED))
-                        zone_op(im, g, ZDEV_FINISH);
-        }
-        if (!--im->pending)
-                checkpoint_next(im);
-}
-
-static void dirty_retired(struct pool *pool, const struct import *im, struct tree *t,
-                          struct page *p)
-{
-        uint64_t addr = p->parent ? p->parent->addr[p->slot] : t->root_entry.addr;
-
-        for (unsigned i = 0; p->level && i < ENTRIES; i++)
-                if (p->child[i])
-                        dirty_retired(pool, im, t, p->child[i]);
-        if (addr && pool->groups[addr_group(addr)].state == GROUP_SEALED &&
-            im->root.groups[addr_group(addr)].state != ROOT_GROUP_SEALED)
-                page_mark_dirty(pool, t, p);
-}
-
-/* Counters and lists from the states, which are final now. */
-static void checkpoint_next(struct import *im)
-{
-        struct pool *pool = im->pool;
-        struct volume *vol;
-
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
-                if (g->state == GROUP_FREE)
-                        group_make_free(pool, g);
-                if (g->state == GROUP_SEALED && !g->live)
-                        pool->count.emptied++;
-        }
-        space_init(pool);
-        bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
-        list_for_each (vol, &pool->volumes, node) {
-                bitmap_set_range(&pool->slots, vol->slot, 1);
-                struct entry inode = tree_get(&pool->catalog, vol->slot);
-                if (im->retired_tables && vol->tree.root)
-                        dirty_retired(pool, im, &vol->tree, vol->tree.root);
-                if (im->retired_tables && inode.addr &&
-                    pool->groups[addr_group(inode.addr)].state == GROUP_SEALED)
-                        vol->dirty = true;
-        }
-        if (im->retired_tables && pool->catalog.root)
-                dirty_retired(pool, im, &pool->catalog, pool->catalog.root);
-        import_replayed(im);
 }
 
 /* ---- 3: apply ---- */
@@ -246,7 +55,7 @@ static void apply(struct import *im)
         if (rc < 0)
                 import_fail(im, -rc, "pool %s: replaying: %s", im->pool->name, strerror(-rc));
         else
-                settle(im);
+                settle_start(im);
 }
 
 /* ---- 2: verify ---- */

@@ -1,0 +1,115 @@
+/* The root of a checkpoint: groups and counters as they stand at the freeze, then its bytes for
+ * each device. What is sealed and holds nothing live is noted as free, with its next generation. */
+#include "pool/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void note_group(const struct group *g, struct root_group *r)
+{
+        *r = (struct root_group){
+            .cls = (uint8_t)g->cls,
+            .width = g->width,
+            .generation = g->generation,
+            .live = g->live,
+            .wp = g->tail,
+            .cap = g->cap,
+            .summary = g->summary,
+            .last_seq = g->last_seq,
+            .last_sum = g->last_sum,
+            .seal_seq = g->seal_seq,
+        };
+        memcpy(r->member, g->member, sizeof(r->member));
+        switch (g->state) {
+        case GROUP_FREE:
+                r->state = ROOT_GROUP_FREE;
+                break;
+        case GROUP_OPEN:
+        case GROUP_SEALING:
+                r->state = ROOT_GROUP_OPEN;
+                break;
+        case GROUP_SEALED:
+                r->state = ROOT_GROUP_SEALED;
+                break;
+        case GROUP_BAD:
+                r->state = ROOT_GROUP_BAD;
+                break;
+        }
+        if (g->freeing) {
+                r->state = ROOT_GROUP_FREE;
+                r->generation++;
+                r->wp = r->summary = 0;
+                r->last_seq = r->last_sum = 0;
+        }
+}
+
+int root_note(struct pool *pool)
+{
+        struct root *r = &pool->ckpt.root;
+
+        *r = (struct root){
+            .version = POOL_FORMAT_VERSION,
+            .generation = pool->generation + 1,
+            .pool = pool->uuid,
+            .ndevices = pool->ndevs,
+            .seq = pool->seq,
+            .next_tree = pool->next_tree,
+            .catalog_addr = pool->catalog.root_entry.addr,
+            .catalog_crc = pool->catalog.root_entry.crc,
+            .catalog_height = pool->catalog.height,
+            .ngroups = pool->ngroups,
+            .blocks = root_blocks(pool->ndevs, pool->ngroups),
+            .checksums = pool->options.checksums,
+            .reserve_permille = pool->options.reserve_permille,
+            .checkpoint_permille = pool->options.checkpoint_permille,
+            .user_blocks = pool->user_blocks,
+            .device_blocks = pool->device_blocks,
+            .clean_blocks = pool->clean_blocks,
+            .table_blocks = pool->table_blocks,
+        };
+        memcpy(r->name, pool->name, sizeof(r->name));
+        memcpy(r->secret, pool->secret, sizeof(r->secret));
+        r->devices = calloc(pool->ndevs, sizeof(*r->devices));
+        r->groups = calloc(pool->ngroups + 1, sizeof(*r->groups));
+        if (!r->devices || !r->groups)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                r->devices[i] =
+                    (struct root_device){pool->devs[i].uuid, pool->devs[i].dev->geo.nr_zones,
+                                         pool->devs[i].dev->geo.zone_blocks};
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
+                note_group(g, &r->groups[i]);
+        }
+        return 0;
+}
+
+void root_note_tables(struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
+                        note_group(g, &pool->ckpt.root.groups[i]);
+        }
+}
+
+int root_encode_all(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+        uint32_t blocks = c->root.blocks;
+
+        c->bufs = calloc(pool->ndevs, sizeof(*c->bufs));
+        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++) {
+                void *buf = NULL;
+                if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
+                        return -ENOMEM;
+                c->bufs[i] = buf;
+                if (i == 0)
+                        root_encode(&c->root, buf);
+                else
+                        memcpy(buf, c->bufs[0], (size_t)blocks * ZP_BLOCK);
+                root_set_device(buf, blocks, &pool->devs[i].uuid, i);
+        }
+        return c->bufs ? 0 : -ENOMEM;
+}

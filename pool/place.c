@@ -1,0 +1,95 @@
+/* Placing table pages. They need their addresses before anything is written (a parent names its
+ * children), so a checkpoint puts them into batches of one header block first; the table stream
+ * then writes these in order. */
+#include "pool/internal.h"
+
+enum { TABLE_BATCH_PAGES = 128 };
+
+static struct batch *placing(struct stream *s)
+{
+        if (list_empty(&s->ready))
+                return NULL;
+        struct batch *b = list_entry(s->ready.prev, struct batch, node);
+        return b->kind == BATCH_RECORDS && !b->hdr ? b : NULL;
+}
+
+void stream_place_end(struct pool *pool)
+{
+        struct batch *b = placing(&pool->streams[CLASS_TABLE]);
+
+        if (!b || b->record_bytes)
+                return;
+        const struct item *prev = NULL;
+        struct item *it;
+        list_for_each (it, &b->items, node) {
+                b->record_bytes += item_cost(prev, it);
+                prev = it;
+        }
+        group_account(b->group, b->record_bytes);
+}
+
+int stream_place(struct pool *pool, struct item *it)
+{
+        struct stream *s = &pool->streams[CLASS_TABLE];
+        const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES;
+
+        for (;;) {
+                struct group *g = s->open;
+                struct batch *b = placing(s);
+                if (!g) {
+                        s->open = group_open(pool, CLASS_TABLE);
+                        if (!s->open)
+                                return -ENOSPC;
+                        continue;
+                }
+                if (b && (b->group != g || b->record_bytes))
+                        b = NULL;
+                uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES,
+                                     group_dev(pool, g)->dev->geo.max_io_blocks - 1);
+                if (b && b->ndata >= MAX(limit, 1u)) {
+                        stream_place_end(pool);
+                        b = NULL;
+                }
+                uint32_t pages = b ? b->ndata + 1 : 1;
+                uint32_t sum = group_summary_blocks(g, SUMMARY_ITEM + pages * each);
+                if (g->wp + (b ? 1 : 2) + sum > g->cap) {
+                        stream_place_end(pool);
+                        stream_seal(pool, s);
+                        continue;
+                }
+                if (!b) {
+                        b = batch_new(pool, s, g, BATCH_RECORDS);
+                        if (!b)
+                                return -ENOMEM;
+                        b->nhdr = 1;
+                        g->wp++;
+                        list_add_tail(&s->ready, &b->node);
+                }
+                it->addr = addr_make(g->id, g->wp++);
+                b->ndata++;
+                list_add_tail(&b->items, &it->node);
+                return 0;
+        }
+}
+
+void stream_drop_ready(struct pool *pool, int status)
+{
+        struct stream *s = &pool->streams[CLASS_TABLE];
+        struct list items;
+
+        list_init(&items);
+        while (!list_empty(&s->ready)) {
+                struct batch *b = list_first(&s->ready, struct batch, node);
+                struct group *g = b->group;
+                list_del(&b->node);
+                list_splice_tail(&items, &b->items);
+                /* the group's tail is what was issued: nothing may be written behind a hole */
+                if (g->state == GROUP_OPEN || g->state == GROUP_SEALING) {
+                        g->nosummary = true;
+                        group_retire(pool, g);
+                }
+                batch_free(b);
+        }
+        s->open = NULL;
+        items_done(pool, &items, status);
+}

@@ -1,0 +1,175 @@
+/* After replay: what becomes of each group. One that was being written goes on behind an intact
+ * tail; behind a gap it is finished and sealed; what holds nothing that counts is reset. Table
+ * pages in groups closed that way are written anew by the checkpoint that follows, so that crashes
+ * in a row do not use groups up. Resets touch only groups without a record that counts: all of this
+ * can be repeated. */
+#include "pool/internal.h"
+
+struct zone_op {
+        struct pio pio;
+        struct import *im;
+        struct group *group;
+};
+
+static void checkpoint_next(struct import *im);
+
+static void zone_op_done(struct pio *p, int status)
+{
+        struct zone_op *z = container_of(p, struct zone_op, pio);
+        struct import *im = z->im;
+        struct group *g = z->group;
+        struct pool *pool = p->pool;
+
+        group_dev(pool, g)->written++;
+        if (p->io.op == ZDEV_RESET) {
+                if (status == 0) {
+                        g->needs_reset = false;
+                } else {
+                        pool_device_error(pool, group_dev(pool, g), status);
+                        g->state = GROUP_BAD;
+                }
+        }
+        pool_release(z);
+        if (!--im->pending)
+                checkpoint_next(im);
+}
+
+static void zone_op(struct import *im, struct group *g, enum zdev_op op)
+{
+        struct zone_op *z = pool_alloc(im->pool, sizeof(*z));
+
+        if (!z)
+                return; /* a reset is asked for again at run time, a finish is not needed */
+        z->im = im;
+        z->group = g;
+        z->pio.cb = zone_op_done;
+        z->pio.io = (struct zdev_io){.op = op, .zone = g->member[0].zone};
+        im->pending++;
+        pio_submit(im->pool, group_dev(im->pool, g)->dev, &z->pio);
+}
+
+static bool only_pages(const struct found *f)
+{
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+
+        if (f->h.kind == HEADER_SUMMARY)
+                return true;
+        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
+                if (rec.type != RECORD_PAGE && rec.type != RECORD_INODE)
+                        return false;
+        return true;
+}
+
+static void settle_walked(struct import *im, struct group *g, bool was_free)
+{
+        struct pool *pool = im->pool;
+        const struct zdev_zone *zone = zone_of(pool, g);
+        bool pages = true, summary = false;
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < im->nfound; i++) {
+                const struct found *f = &im->found[i];
+                if (f->group != g || f->dropped)
+                        continue;
+                n++;
+                pages &= only_pages(f);
+                summary = f->h.kind == HEADER_SUMMARY;
+                g->cls = (enum cls)f->h.cls;
+                g->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
+                g->last_seq = f->h.seq;
+                g->last_sum = f->h.sum;
+                g->summary = summary ? f->h.header_blocks : 0;
+        }
+        g->wp = g->tail;
+        if (was_free && pages) {
+                g->tail = g->wp = g->summary = 0;
+                g->last_seq = g->last_sum = 0;
+                g->state = GROUP_FREE;
+                g->needs_reset = zone->state != ZDEV_ZONE_EMPTY;
+                return;
+        }
+        struct stream *s = &pool->streams[g->cls];
+        if (summary) {
+                g->state = GROUP_SEALED;
+        } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
+                   (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED)) {
+                g->state = GROUP_OPEN;
+                g->nosummary = true;
+                s->open = g;
+        } else {
+                g->state = GROUP_SEALED;
+                im->retired_tables |= g->cls == CLASS_TABLE;
+        }
+        g->seal_seq = im->root.seq;
+}
+
+void settle_start(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        im->pending = 1;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                const struct zdev_zone *zone = zone_of(pool, g);
+                uint8_t was = im->root.groups[i].state;
+                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
+                if (was == ROOT_GROUP_BAD)
+                        continue;
+                if (was == ROOT_GROUP_SEALED)
+                        g->state = GROUP_SEALED;
+                else
+                        settle_walked(im, g, was == ROOT_GROUP_FREE);
+                if (gone && g->state == GROUP_FREE)
+                        g->state = GROUP_BAD;
+                if (g->state == GROUP_FREE && g->needs_reset)
+                        zone_op(im, g, ZDEV_RESET);
+                else if (g->state == GROUP_SEALED && !gone &&
+                         (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED))
+                        zone_op(im, g, ZDEV_FINISH);
+        }
+        if (!--im->pending)
+                checkpoint_next(im);
+}
+
+static void dirty_retired(struct pool *pool, const struct import *im, struct tree *t,
+                          struct page *p)
+{
+        uint64_t addr = p->parent ? p->parent->addr[p->slot] : t->root_entry.addr;
+
+        for (unsigned i = 0; p->level && i < ENTRIES; i++)
+                if (p->child[i])
+                        dirty_retired(pool, im, t, p->child[i]);
+        if (addr && pool->groups[addr_group(addr)].state == GROUP_SEALED &&
+            im->root.groups[addr_group(addr)].state != ROOT_GROUP_SEALED)
+                page_mark_dirty(pool, t, p);
+}
+
+/* Counters and lists from the states, which are final now. */
+static void checkpoint_next(struct import *im)
+{
+        struct pool *pool = im->pool;
+        struct volume *vol;
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = &pool->groups[i];
+                if (g->state == GROUP_FREE)
+                        group_make_free(pool, g);
+                if (g->state == GROUP_SEALED && !g->live)
+                        pool->count.emptied++;
+        }
+        space_init(pool);
+        bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
+        list_for_each (vol, &pool->volumes, node) {
+                bitmap_set_range(&pool->slots, vol->slot, 1);
+                struct entry inode = tree_get(&pool->catalog, vol->slot);
+                if (im->retired_tables && vol->tree.root)
+                        dirty_retired(pool, im, &vol->tree, vol->tree.root);
+                if (im->retired_tables && inode.addr &&
+                    pool->groups[addr_group(inode.addr)].state == GROUP_SEALED)
+                        vol->dirty = true;
+        }
+        if (im->retired_tables && pool->catalog.root)
+                dirty_retired(pool, im, &pool->catalog, pool->catalog.root);
+        import_replayed(im);
+}
