@@ -523,8 +523,9 @@ static void set_qemu(struct owner_group *g, pid_t pid)
 /* ---- the lock driver ---- */
 
 /* A token for these volumes: every one plainly ACTIVE, or OFFERED before. */
-static int mint(struct owner *o, const struct owner_domain *d, struct owner_volume *const *vols,
-                uint32_t n, struct owner_group **ret_group, struct err *err)
+static int mint(struct owner *o, const struct owner_domain *d, const struct owner_token *token,
+                struct owner_volume *const *vols, uint32_t n, struct owner_group **ret_group,
+                struct err *err)
 {
         struct owner_group *g = owner_group_new(o);
 
@@ -532,6 +533,7 @@ static int mint(struct owner *o, const struct owner_domain *d, struct owner_volu
                 return err_set(err, ENOMEM, "out of memory");
         g->state = OWNER_ACTIVE;
         g->base.domain = d->uuid;
+        g->base.token = *token;
         for (unsigned i = 0; i < n; i++) {
                 struct owner_member *m = &g->base.volumes[i];
                 unsigned p = 0;
@@ -559,22 +561,25 @@ static int mint(struct owner *o, const struct owner_domain *d, struct owner_volu
                 g->base.nvolumes = (uint8_t)(i + 1);
                 owner_group_adopt(g, i, vols[i]); /* an older token's group ends here */
         }
-        o->ops.random(o->ops.ctx, g->base.token.b, sizeof(g->base.token.b));
-        g->base.token.incarnation = o->s.incarnation;
         *ret_group = g;
         return 0;
 }
 
-int owner_inquire(struct owner *o, const struct uuid *domain, pid_t pid,
-                  char ret_state[OWNER_TOKEN_TEXT], struct err *err)
+static struct owner_token new_token(struct owner *o)
+{
+        struct owner_token t = {.incarnation = o->s.incarnation};
+
+        o->ops.random(o->ops.ctx, t.b, sizeof(t.b));
+        return t;
+}
+
+/* Makes the token live for all volumes of the domain. */
+static int offer(struct owner *o, struct owner_domain *d, const struct owner_token *token,
+                 struct owner_group **ret_group, struct err *err)
 {
         struct owner_volume *vols[OWNER_MAX_VOLUMES + 1];
-        struct owner_domain *d = domain_get(o, domain);
         struct owner_group *g;
 
-        if (!d)
-                return err_set(err, ENOMEM, "out of memory");
-        d->pid = pid;
         if (d->missing[0])
                 return err_set(err, EAGAIN, MISSING_TEXT, d->missing);
         uint32_t n = domain_volumes(o, d, vols);
@@ -594,14 +599,46 @@ int owner_inquire(struct owner *o, const struct uuid *domain, pid_t pid,
                                        vols[i]->pool, vols[i]->name, owner_state_name(s),
                                        s == OWNER_SUSPENDED ? ", resume the domain first" : "");
         }
-        int rc = mint(o, d, vols, n, &g, err);
+        int rc = mint(o, d, token, vols, n, &g, err);
         if (rc < 0)
                 return rc;
-        set_qemu(g, pid);
+        set_qemu(g, d->pid);
         owner_dispatch(g, OWNER_EV_INQUIRE, 0, NULL, NULL);
         o->ops.source_start(o->ops.ctx, g);
-        owner_token_format(&g->base.token, g->seq, ret_state);
+        *ret_group = g;
         return 0;
+}
+
+int owner_inquire(struct owner *o, const struct uuid *domain, pid_t pid,
+                  char ret_state[OWNER_TOKEN_TEXT], struct err *err)
+{
+        struct owner_domain *d = domain_get(o, domain);
+        struct owner_token token = new_token(o);
+        struct owner_group *g;
+
+        if (!d)
+                return err_set(err, ENOMEM, "out of memory");
+        d->pid = pid;
+        d->announced = false;
+        int rc = offer(o, d, &token, &g, err);
+        if (rc == 0)
+                owner_token_format(&g->base.token, g->seq, ret_state);
+        return rc;
+}
+
+struct owner_group *owner_group_offered(struct owner *o, const struct uuid *domain)
+{
+        struct owner_domain *d = domain_find(o, domain);
+        struct owner_group *g;
+
+        list_for_each (g, &o->groups, node)
+                if (uuid_equal(&g->base.domain, domain) && !g->row &&
+                    (g->state == OWNER_OFFERED || g->state == OWNER_SUSPENDED))
+                        return g;
+        if (!d || !d->announced)
+                return NULL;
+        d->announced = false;
+        return offer(o, d, &d->announcement, &g, NULL) == 0 ? g : NULL;
 }
 
 /* Which event an Acquire is for this group. Source and owner side take no token's Acquire. */
@@ -632,6 +669,7 @@ void owner_acquire(struct owner *o, const struct uuid *domain, pid_t pid, const 
                 return;
         }
         d->pid = pid;
+        d->announced = false;
         if (d->missing[0]) {
                 owner_answer_text(o, r, EAGAIN, MISSING_TEXT, d->missing);
                 return;
@@ -687,10 +725,19 @@ void owner_release(struct owner *o, const struct uuid *domain, pid_t pid,
                         continue;
                 owner_dispatch(g, OWNER_EV_RELEASE, 0, NULL, NULL);
         }
-        for (uint32_t i = 0; i < n; i++)
+        bool plain = n > 0;
+        for (uint32_t i = 0; i < n; i++) {
+                plain &= !vols[i]->group && vols[i]->rec.state == OWNER_ACTIVE && !vols[i]->rings;
                 if (vols[i]->group && vols[i]->group->state != OWNER_ACTIVE)
                         owner_token_format(&vols[i]->group->base.token, vols[i]->group->seq,
                                            ret_state);
+        }
+        if (!plain)
+                return;
+        if (!d->announced)
+                d->announcement = new_token(o);
+        d->announced = true;
+        owner_token_format(&d->announcement, 0, ret_state);
 }
 
 /* ---- messages ---- */

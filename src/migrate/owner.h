@@ -178,7 +178,8 @@ int owner_inquire(struct owner *o, const struct uuid *domain, pid_t pid,
 /* lock.acquire. state NULL or "": none. reg: the call of the forked child before exec. */
 void owner_acquire(struct owner *o, const struct uuid *domain, pid_t pid, const char *state,
                    bool reg, struct owner_request *r);
-/* lock.release: idempotent, never refuses. ret_state may come back empty. */
+/* lock.release: idempotent, never refuses. ret_state may come back empty. Without a live token it
+ * is the one that a migration of the paused guest would have (libvirt asks no Inquire then). */
 void owner_release(struct owner *o, const struct uuid *domain, pid_t pid,
                    char ret_state[OWNER_TOKEN_TEXT]);
 
@@ -197,7 +198,8 @@ uint64_t owner_volume_epoch(const struct owner_volume *v);
 uint32_t owner_group_holders(const struct owner_group *g, struct owner_host out[OWNER_MAX_HOSTS]);
 void *owner_group_context(const struct owner_group *g);
 void owner_group_set_context(struct owner_group *g, void *context);
-/* The live outgoing token of a domain: NULL none. */
+/* The live outgoing token of a domain: NULL none. The token that Release announced for a paused
+ * guest becomes live here. */
 struct owner_group *owner_group_offered(struct owner *o, const struct uuid *domain);
 struct owner_group *owner_group_by_token(struct owner *o, const struct owner_token *token);
 

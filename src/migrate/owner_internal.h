@@ -32,6 +32,10 @@ struct owner_domain {
         struct uuid uuid;
         pid_t pid; /* 0: none known */
         char missing[256]; /* of its list, not here; empty: nothing */
+        /* What Release told libvirt of a domain that just stopped. A paused guest's migration has
+         * no Inquire: this goes into the cookie, and lives from the first WHO_HAS on. */
+        bool announced;
+        struct owner_token announcement;
         uint32_t nseeds;
         struct owner_volume *seeds[OWNER_MAX_VOLUMES];
 };

@@ -180,17 +180,6 @@ void owner_group_set_context(struct owner_group *g, void *context)
         g->context = context;
 }
 
-struct owner_group *owner_group_offered(struct owner *o, const struct uuid *domain)
-{
-        struct owner_group *g;
-
-        list_for_each (g, &o->groups, node)
-                if (uuid_equal(&g->base.domain, domain) && !g->row &&
-                    (g->state == OWNER_OFFERED || g->state == OWNER_SUSPENDED))
-                        return g;
-        return NULL;
-}
-
 struct owner_group *owner_group_by_token(struct owner *o, const struct owner_token *token)
 {
         struct owner_group *g;

@@ -112,7 +112,7 @@ static uint8_t *wbody(uint8_t *p, const struct peer_frame *f)
                         p = wmember(p, &f->owner.volumes[i]);
                 return p;
         case PEER_OPEN:
-                return wtoken(p, &f->token);
+                return w64(wtoken(p, &f->token), f->open.session);
         case PEER_ACK:
                 return w64(wtoken(p, &f->token), f->ack.chunk);
         case PEER_DATA:
@@ -428,6 +428,7 @@ int peer_decode_body(const uint8_t header[PEER_HEADER], const uint8_t *body, str
                 break;
         case PEER_OPEN:
                 rtoken(&r, &f->token);
+                f->open.session = r64(&r);
                 break;
         case PEER_ACK:
                 rtoken(&r, &f->token);

@@ -19,7 +19,8 @@
  *            texts, nvolumes times (member, 8 size, 8 allocated bytes, text name), nholders times
  *            (16 UUID, text address)
  *   OWNER    1 kind, token, 8 seq, 1 nvolumes, text pool ("" none), nvolumes members
- *   OPEN     token: send me the data, from where it stood (what was not acknowledged, again)
+ *   OPEN     token, 8 session: send me the data; the session of before goes on where it stood (what
+ *            was not acknowledged, again), another one begins with everything
  *   ACK      token, 8 chunk: it and nothing else is written
  *   DATA     token, 8 chunk, 1 volume index, 1 zero, 2 nsegments (1..128), segments of 8 first
  * block, 4 blocks, 4 kind (0 data, 1 zeroes); then the data of the segments of kind 0 PROGRESS
@@ -106,6 +107,9 @@ struct peer_frame {
                         struct peer_offer offer;
                 } has;
                 struct owner_msg owner;
+                struct {
+                        uint64_t session;
+                } open;
                 struct {
                         uint64_t chunk;
                 } ack;

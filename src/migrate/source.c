@@ -68,6 +68,8 @@ struct source {
         struct owner_group *g; /* NULL: being taken down */
         struct owner_token token;
         struct peer *peer; /* that pulls */
+        struct uuid puller; /* its host, and which of its pulls */
+        uint64_t session, delta_session; /* the last one that has been told of the delta */
         uint32_t nvolumes;
         struct source_volume *v;
         struct list chunks;
@@ -77,7 +79,7 @@ struct source {
         uint64_t inflight_blocks;
         uint32_t commands; /* under way */
         uint64_t want_seq; /* 0: no delta asked for */
-        bool states_read, reading_states, delta_sent;
+        bool states_read, reading_states;
         uint64_t moved_bytes, delta_bytes, suspend_ns, pause_ns;
         uint32_t passes;
         uint64_t pass_left;
@@ -272,8 +274,7 @@ static void log_range(struct change_log *log, uint64_t first, uint64_t n)
         loop_defer(v->s->m->s.loop, &v->s->kick);
 }
 
-/* Nobody knows what changed: all that is there now and all that was sent before. */
-static void resend_all(struct source_volume *v)
+static void mark_sent_dirty(struct source_volume *v)
 {
         uint64_t at = 0;
 
@@ -282,6 +283,12 @@ static void resend_all(struct source_volume *v)
                 bitmap_set_range(&v->dirty, at, end - at);
                 at = end;
         }
+}
+
+/* Nobody knows what changed: all that is there now and all that was sent before. */
+static void resend_all(struct source_volume *v)
+{
+        mark_sent_dirty(v);
         v->mapped = false;
         if (!v->mapping)
                 map_more(v, 0);
@@ -539,6 +546,17 @@ static bool send_chunk(struct source *s, struct source_volume *v)
 
 /* ---- the end: suspend, drain, last blocks, state ---- */
 
+/* Everything up to the suspension is at the target. */
+static bool delta_complete(const struct source *s)
+{
+        if (!s->want_seq || remaining_blocks(s) || !all_mapped(s))
+                return false;
+        for (uint32_t i = 0; i < s->nvolumes; i++)
+                if (!s->v[i].suspended || !s->v[i].drained)
+                        return false;
+        return true;
+}
+
 static void suspended(struct engine_cmd *c)
 {
         struct source *s = c->owner;
@@ -577,13 +595,13 @@ static void send_delta(struct source *s)
 
         if (!s->peer)
                 return;
+        s->delta_session = s->session;
         f.delta.seq = s->want_seq;
         f.delta.nvolumes = (uint8_t)s->nvolumes;
         for (uint32_t i = 0; i < s->nvolumes; i++) {
                 f.delta.v[i].state = s->v[i].state;
                 f.delta.v[i].len = s->v[i].state_len;
         }
-        s->delta_sent = true;
         eventlog_emit("migrate-delta-sent",
                       "\"seq\":%llu,\"delta_bytes\":%llu,\"moved_bytes\":%llu",
                       (unsigned long long)s->want_seq, (unsigned long long)s->delta_bytes,
@@ -620,7 +638,8 @@ static void state_read(struct engine_cmd *c)
                 if (!s->v[i].state_len)
                         return;
         s->states_read = true;
-        send_delta(s);
+        if (delta_complete(s))
+                send_delta(s);
 }
 
 static void read_states(struct source *s)
@@ -640,17 +659,6 @@ static void read_states(struct source *s)
         }
 }
 
-/* Everything up to the suspension is at the target. */
-static bool delta_complete(const struct source *s)
-{
-        if (!s->want_seq || remaining_blocks(s) || !all_mapped(s))
-                return false;
-        for (uint32_t i = 0; i < s->nvolumes; i++)
-                if (!s->v[i].suspended || !s->v[i].drained)
-                        return false;
-        return true;
-}
-
 static void pump(struct source *s)
 {
         uint32_t idle = 0;
@@ -664,6 +672,8 @@ static void pump(struct source *s)
         }
         if (delta_complete(s) && !s->reading_states)
                 read_states(s);
+        else if (delta_complete(s) && s->states_read && s->delta_session != s->session)
+                send_delta(s);
 }
 
 static void kick(struct loop_defer *d)
@@ -798,7 +808,7 @@ void source_abandon(struct source *s)
 void source_delta(struct source *s, uint64_t seq)
 {
         if (s->want_seq == seq) {
-                if (s->delta_sent || s->states_read)
+                if (s->states_read && delta_complete(s))
                         send_delta(s);
                 return;
         }
@@ -820,6 +830,24 @@ void source_peer_down(struct source *s, struct peer *p)
                         chunk_again(c);
 }
 
+/* Another copy, empty at first: what an earlier one got is lacking here. */
+static void begin_session(struct source *s, struct peer *p, uint64_t session)
+{
+        struct chunk *c, *tmp;
+
+        s->session = session;
+        s->puller = peer_host(p)->uuid;
+        list_for_each_safe (c, tmp, &s->chunks, node)
+                c->peer = NULL; /* still being read for the former one: dirty again at its end */
+        for (uint32_t i = 0; i < s->nvolumes; i++) {
+                struct source_volume *v = &s->v[i];
+                mark_sent_dirty(v);
+                bitmap_clear_range(&v->sent, 0, v->sent.nbits);
+        }
+        s->passes = 0;
+        s->pass_left = remaining_blocks(s);
+}
+
 void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
 {
         struct chunk *c;
@@ -828,6 +856,8 @@ void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
                 if (s->peer)
                         source_peer_down(s, s->peer);
                 s->peer = p;
+                if (s->session != f->open.session || !uuid_equal(&s->puller, &peer_host(p)->uuid))
+                        begin_session(s, p, f->open.session);
                 eventlog_emit("migrate-pulled", "\"volumes\":%u", s->nvolumes);
                 send_progress(s);
                 if (s->states_read && delta_complete(s))

@@ -64,6 +64,7 @@ struct pull {
         struct peer_offer offer;
         struct owner_host source;
         uint64_t incarnation; /* of the source */
+        uint64_t session; /* of this pull: an older one's progress is not ours */
         struct owner_stage stage;
         struct owner_request stage_request;
         bool staging; /* owner_stage is under way */
@@ -685,6 +686,7 @@ static void open_stream(struct pull *p)
 {
         struct peer_frame f = {.type = PEER_OPEN, .token = p->stage.token};
 
+        f.open.session = p->session;
         if (p->peer && peer_is_up(p->peer))
                 migrate_send_frame(p->peer, &f);
 }
@@ -1086,6 +1088,7 @@ void pull_start(struct migrate *m, const struct uuid *domain, const struct migra
                 return;
         p->m = m;
         p->phase = ASKING;
+        p->session = ++m->next_request << 32 | (uint32_t)m->s.incarnation;
         p->domain = *domain;
         p->request = r;
         r->priv = p;

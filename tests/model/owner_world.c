@@ -409,6 +409,7 @@ void w_stage(struct world *w, int from, int to)
         if (!g || !t->o || t->staging || t->qemu || from == to ||
             owner_group_nvolumes(g) != W_VOLUMES)
                 return;
+        owner_token_format(owner_group_token(g), 0, w->token);
         st.token = *owner_group_token(g);
         st.domain = domain;
         st.source.uuid = host_uuid_of(from);

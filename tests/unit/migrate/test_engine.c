@@ -458,6 +458,85 @@ static void test_hanging_up_cancels_and_the_guest_goes_on(void)
         teardown(1);
 }
 
+static void test_a_copy_begun_again_for_the_same_token_is_whole(void)
+{
+        char token[OWNER_TOKEN_TEXT], state[OWNER_TOKEN_TEXT];
+        struct t_answer in, acq;
+
+        setup(2, 600);
+        start_guest(&a, 2);
+        guest_writes(&a, 2, 200);
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        begin_incoming(&b, 2, &in);
+        t_until(loop, &in.done, 10);
+        t_turns(loop, 50); /* all of it is there */
+        t_host_stop(&b);
+        t_host_start(&b);
+        t_turns(loop, 10);
+        CU_ASSERT_EQUAL(t_state(vol(&b, 0)), OWNER_REFUSED);
+        begin_incoming(&b, 2, &in);
+        t_until(loop, &in.done, 10);
+        CU_ASSERT_EQUAL(in.status, 0);
+        stop_guest(&a, 2);
+        owner_release(migrate_owner(a.m), &domain, PID, state);
+        owner_acquire(migrate_owner(b.m), &domain, PID, token, false, &t_answer_init(&acq)->r);
+        t_until(loop, &acq.done, 10);
+        CU_ASSERT_EQUAL(acq.status, 0);
+        for (unsigned i = 0; i < 2; i++)
+                CU_ASSERT_EQUAL(t_disk_wrong(&disk[i], vol(&b, i)), 0);
+        teardown(2);
+}
+
+static void test_a_paused_guest_moves_by_what_its_release_announced(void)
+{
+        char state[OWNER_TOKEN_TEXT], again[OWNER_TOKEN_TEXT];
+        struct t_answer in, acq;
+
+        setup(2, 300);
+        start_guest(&a, 2);
+        guest_writes(&a, 2, 60);
+        stop_guest(&a, 2);
+        owner_release(migrate_owner(a.m), &domain, PID, state);
+        owner_release(migrate_owner(a.m), &domain, PID, again);
+        CU_ASSERT_TRUE(state[0] != '\0');
+        CU_ASSERT_STRING_EQUAL(state, again); /* libvirt calls twice and keeps the last */
+        begin_incoming(&b, 2, &in);
+        t_until(loop, &in.done, 10);
+        CU_ASSERT_EQUAL_FATAL(in.status, 0);
+        seed(&b, 2);
+        /* its QEMU here ends; nobody acquires there until it is resumed */
+        for (unsigned i = 0; i < 2; i++)
+                t_disconnect(vol(&a, i));
+        owner_domain_released(migrate_owner(a.m), &domain);
+        t_turns(loop, 100);
+        owner_acquire(migrate_owner(b.m), &domain, PID, state, false, &t_answer_init(&acq)->r);
+        t_until(loop, &acq.done, 10);
+        CU_ASSERT_EQUAL_FATAL(acq.status, 0);
+        for (unsigned i = 0; i < 2; i++) {
+                t_rings(vol(&b, i), true, PID);
+                CU_ASSERT_EQUAL(t_disk_wrong(&disk[i], vol(&b, i)), 0);
+        }
+        teardown(2);
+}
+
+static void test_a_guest_that_was_resumed_is_not_offered_any_more(void)
+{
+        char state[OWNER_TOKEN_TEXT];
+        struct t_answer acq;
+
+        setup(1, 300);
+        start_guest(&a, 1);
+        stop_guest(&a, 1);
+        owner_release(migrate_owner(a.m), &domain, PID, state);
+        owner_acquire(migrate_owner(a.m), &domain, PID, state, false, &t_answer_init(&acq)->r);
+        t_until(loop, &acq.done, 5);
+        CU_ASSERT_EQUAL(acq.status, 0);
+        t_rings(vol(&a, 0), true, PID);
+        refused_with(&b, 1, ENOENT, "no peer offers");
+        CU_ASSERT_TRUE(t_gate(vol(&a, 0)));
+        teardown(1);
+}
+
 static void test_a_deleted_volume_takes_its_stale_copies_along(void)
 {
         struct t_answer ans;
@@ -488,6 +567,9 @@ static const struct t_case cases[] = {
     T_CASE(test_refusals_say_why_and_change_nothing),
     T_CASE(test_a_pool_that_is_too_full_is_refused_before_anything_is_made),
     T_CASE(test_hanging_up_cancels_and_the_guest_goes_on),
+    T_CASE(test_a_copy_begun_again_for_the_same_token_is_whole),
+    T_CASE(test_a_paused_guest_moves_by_what_its_release_announced),
+    T_CASE(test_a_guest_that_was_resumed_is_not_offered_any_more),
     T_CASE(test_a_deleted_volume_takes_its_stale_copies_along),
 };
 T_MAIN("migration engine", cases)
