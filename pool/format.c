@@ -35,6 +35,8 @@ struct format {
         struct label_write *writes;
         struct pio *pios;
         void (*next)(struct format *f);
+        struct pio refusal;
+        struct zdev_zone scrap;
 };
 
 static void end(struct format *f)
@@ -328,6 +330,11 @@ static int prepare(struct format *f, struct zdev *const *devs, const char *name,
         return 0;
 }
 
+static void refused(struct pio *p, int status)
+{
+        end(p->ctx);
+}
+
 void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
                  const struct uuid *uuid, const struct pool_host *host,
                  const struct pool_options *options, void *ctx,
@@ -344,8 +351,15 @@ void pool_format(struct zdev *const *devs, uint32_t ndevs, const char *name,
         f->done = done;
         struct pool_options defaults = POOL_OPTIONS_DEFAULT;
         f->status = prepare(f, devs, name, uuid, host, options ? options : &defaults);
-        if (f->status < 0)
-                end(f); /* nothing was started: the one case of a call from inside */
-        else
+        if (f->status == 0) {
                 scan(f);
+        } else if (!ndevs) {
+                end(f); /* nobody there to answer later: the one case of a call from inside */
+        } else {
+                f->refusal.cb = refused;
+                f->refusal.ctx = f;
+                f->refusal.io =
+                    (struct zdev_io){.op = ZDEV_REPORT, .nblocks = 1, .report = &f->scrap};
+                pio_submit(NULL, devs[0], &f->refusal);
+        }
 }

@@ -234,10 +234,8 @@ void pool_import(struct zdev *const *devs, uint32_t ndevs, const struct pool_hos
         bool ok = im && im->scans;
         for (uint32_t i = 0; ok && i < ndevs; i++) {
                 struct label_scan *s = &im->scans[i];
-                s->zones = calloc(devs[i]->geo.nr_zones + 1, sizeof(*s->zones));
-                ok = s->zones && devs[i]->geo.nr_zones > LABEL_ZONES;
-                if (s->zones && !ok)
-                        rc = err_set(&err, ENOENT, "device %s has no pool label", devs[i]->path);
+                s->zones = calloc(devs[i]->geo.nr_zones + LABEL_ZONES, sizeof(*s->zones));
+                ok = s->zones != NULL;
                 im->nscans = i + 1;
         }
         if (!ok) { /* nothing was started: the one case of a call from inside */

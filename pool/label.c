@@ -207,13 +207,10 @@ void pool_probe(struct zdev *dev, void *ctx,
         struct probe *p = calloc(1, sizeof(*p));
 
         if (p)
-                p->scan.zones = calloc(dev->geo.nr_zones + 1, sizeof(*p->scan.zones));
-        if (!p || !p->scan.zones || dev->geo.nr_zones <= LABEL_ZONES) {
-                int status = p && p->scan.zones ? -ENOENT : -ENOMEM;
-                if (p)
-                        free(p->scan.zones);
+                p->scan.zones = calloc(dev->geo.nr_zones + LABEL_ZONES, sizeof(*p->scan.zones));
+        if (!p || !p->scan.zones) {
                 free(p);
-                done(ctx, status, NULL);
+                done(ctx, -ENOMEM, NULL);
                 return;
         }
         p->scan.dev = dev;

@@ -133,7 +133,7 @@ static void formatted(void *ctx, int status, const struct err *err)
 int t_format(struct t_pool *t, const char *name)
 {
         struct answer a = {.t = t};
-        struct uuid uuid = {{1, 2, 3, (uint8_t)t->random}};
+        struct uuid uuid = {{1, 2, 3, (uint8_t)(t->random / 1000)}};
 
         t->err = ERR_INIT;
         pool_format(t->devs, t->ndevs, name, &uuid, t_host(t), &t->options, &a, formatted);
@@ -164,19 +164,26 @@ int t_import(struct t_pool *t)
         return a.status;
 }
 
-void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zone_blocks)
+void t_devices(struct t_pool *t, uint32_t ndevs, const struct mem_device_spec *spec)
 {
-        struct mem_device_spec spec = {
-            .nr_zones = nr_zones, .zone_blocks = zone_blocks, .max_open = 5, .max_active = 5};
-
         *t = (struct t_pool){.ndevs = ndevs, .options = POOL_OPTIONS_DEFAULT, .random = 1};
         for (uint32_t i = 0; i < ndevs; i++) {
                 struct proxy *p = calloc(1, sizeof(*p));
-                CU_ASSERT_EQUAL_FATAL(mem_device_new(&spec, NULL, &p->mem), 0);
+                CU_ASSERT_EQUAL_FATAL(mem_device_new(spec, NULL, &p->mem), 0);
                 p->dev = *p->mem;
                 p->dev.ops = &proxy_ops;
                 t->devs[i] = &p->dev;
         }
+}
+
+void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zone_blocks)
+{
+        static uint64_t pools;
+        struct mem_device_spec spec = {
+            .nr_zones = nr_zones, .zone_blocks = zone_blocks, .max_open = 4, .max_active = 4};
+
+        t_devices(t, ndevs, &spec);
+        t->random = ++pools * 1000;
         CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
         CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
 }

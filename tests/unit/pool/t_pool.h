@@ -4,6 +4,7 @@
 #define ZONEPOOL_TESTS_T_POOL_H
 
 #include "base/err.h"
+#include "pool/device/mem.h"
 #include "pool/pool.h"
 
 enum { T_MAX_DEVS = 4 };
@@ -18,7 +19,9 @@ struct t_pool {
         struct err err; /* of the last failure with text */
 };
 
-/* Makes ndevs devices of nr_zones zones of zone_blocks blocks and formats them. */
+/* Makes ndevs devices. */
+void t_devices(struct t_pool *t, uint32_t ndevs, const struct mem_device_spec *spec);
+/* Makes ndevs devices of nr_zones zones of zone_blocks blocks, formats and imports them. */
 void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zone_blocks);
 /* Formats the devices as they are. Returns the status. */
 int t_format(struct t_pool *t, const char *name);

@@ -1,6 +1,7 @@
 /* The life of a pool: what is written is there again, after a clean export and after a crash. */
 #include "t_pool.h"
 
+#include "pool/device/mem.h"
 #include "tests/t_suite.h"
 
 #include <errno.h>
@@ -111,7 +112,60 @@ static void test_full_pool_can_be_overwritten_for_ever(void)
         t_fini(&t);
 }
 
+static void test_format_refuses_what_cannot_hold_a_pool(void)
+{
+        static const struct {
+                struct mem_device_spec spec;
+                const char *name;
+                const char *says;
+        } cases[] = {
+            {{.nr_zones = 15, .zone_blocks = 64}, "tank", "15 zones"},
+            {{.nr_zones = 16, .zone_blocks = 16}, "tank", "16 blocks"},
+            {{.nr_zones = 16, .zone_blocks = 64, .max_open = 3, .max_active = 3}, "tank", "3 open"},
+            {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 2}, "tank", "label"},
+            {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 0}, "a/b", "name"},
+            {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 0}, "", "name"},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct t_pool t;
+                t_devices(&t, 1, &cases[i].spec);
+                CU_ASSERT_EQUAL(t_format(&t, cases[i].name), -EINVAL);
+                if (!strstr(t.err.msg, cases[i].says)) {
+                        printf("\n    case %zu says: %s\n", i, t.err.msg);
+                        CU_FAIL("the text does not say what is wrong");
+                }
+                CU_ASSERT_EQUAL(t_import(&t), -ENOENT);
+                t_fini(&t);
+        }
+}
+
+static void test_import_names_what_is_missing_or_foreign(void)
+{
+        struct t_pool t, other;
+        struct zdev *second;
+
+        t_pool_new(&t, 2, 16, 64);
+        t_export(&t);
+        t.ndevs = 1;
+        CU_ASSERT_EQUAL(t_import(&t), -ENXIO);
+        CU_ASSERT_PTR_NOT_NULL(strstr(t.err.msg, "device 1 of 2"));
+        t.ndevs = 2;
+        t_pool_new(&other, 1, 16, 64);
+        t_export(&other);
+        second = t.devs[1];
+        t.devs[1] = other.devs[0];
+        CU_ASSERT_EQUAL(t_import(&t), -EEXIST);
+        /* the devices in any order */
+        t.devs[1] = t.devs[0];
+        t.devs[0] = second;
+        CU_ASSERT_EQUAL(t_import(&t), 0);
+        t_fini(&t);
+        t_fini(&other);
+}
+
 static const struct t_case cases[] = {
+    T_CASE(test_format_refuses_what_cannot_hold_a_pool),
+    T_CASE(test_import_names_what_is_missing_or_foreign),
     T_CASE(test_survives_export_and_import),
     T_CASE(test_survives_a_crash),
     T_CASE(test_full_pool_can_be_overwritten_for_ever),
