@@ -11,7 +11,7 @@ def start(lab, name):
     for host in lab.a, lab.b:
         lab.make_pool(host, "tank")
     lab.a.virsh("vol-create-as", "tank", "disk", "1G")
-    guest = lab.guest(name, [vhost_disk("tank", "disk", "vda")], settings="wl.fill_mib=32 wl.dirty_mib=64")
+    guest = lab.guest(name, [vhost_disk("tank", "disk", "vda")], settings="wl.fill_mib=32 wl.dirty_mib=16")
     guest.define(lab.a)
     guest.start(lab.a)
     guest.expect_progress(lab.a)
@@ -21,16 +21,17 @@ def start(lab, name):
 def migrate_disturbed(lab, guest, disturb):
     """Starts A -> B with little bandwidth and calls disturb() once RAM is being copied, so after the bulk of the disks
     and before the hand-over; then lets it finish. Returns the Hop, whatever became of it."""
-    lab.a.virsh("migrate-setspeed", guest.name, "20")
+    lab.a.virsh("migrate-setspeed", guest.name, "10")
     result = {}
     mover = threading.Thread(target=lambda: result.update(hop=lab.migrate(guest, lab.a, check=False)))
     mover.start()
     try:
         wait_for("RAM to be copied", lambda: ram_is_copied(lab, guest), 60)
         disturb()
-        lab.a.virsh("migrate-setspeed", guest.name, "10000", check=False)
     finally:
-        mover.join(200)
+        lab.a.virsh("migrate-setspeed", guest.name, "10000", check=False)
+        mover.join(100)
+    lab.a.virsh("migrate-setspeed", guest.name, "10000")
     return result["hop"]
 
 

@@ -129,7 +129,7 @@ def target_lacks_pool(lab, host, guest):
 def target_lacks_space(lab, host, guest):
     """Its pool is smaller than what the volume holds."""
     lab.make_pool(lab.b, "tank", size="20M", zone="1M", ndevices=1)
-    migrate_refused(lab, host, guest, ["tank", "space"])
+    migrate_refused(lab, host, guest, ["tank", "too full"])
     assert lab.b.virsh("vol-list", "tank") == "", "the target kept a volume"
     lab.b.virsh("pool-destroy", "tank")
     lab.b.virsh("pool-delete", "tank")

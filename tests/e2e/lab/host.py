@@ -193,9 +193,12 @@ class Host:
 
     # --- commands
 
-    def run(self, *argv, check=True, timeout_s=60, text_in=None):
-        done = subprocess.run(self.enter() + [str(a) for a in argv], cwd="/", capture_output=True, text=True,
-                              timeout=timeout_s, input=text_in, stdin=None if text_in is not None else subprocess.DEVNULL)
+    def run(self, *argv, check=True, timeout_s=60):
+        try:
+            done = subprocess.run(self.enter() + [str(a) for a in argv], cwd="/", capture_output=True, text=True,
+                                  timeout=timeout_s, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"host {self.name}: {shlex.join(map(str, argv))}: no end after {timeout_s} s") from None
         if check and done.returncode != 0:
             raise LabError(f"host {self.name}: {shlex.join(map(str, argv))}: exit {done.returncode}: "
                            f"{(done.stderr or done.stdout).strip()}")

@@ -141,7 +141,9 @@ class Lab:
         def answers():
             if not daemon.running():
                 raise LabError(f"host {host.name}: zonepoold ended: {daemon.log.read_text()[-2000:]}")
-            return host.run("zonepool", "pool", "list", check=False).returncode == 0
+            done = host.run("zonepool", "pool", "list", "--json", check=False)
+            return done.returncode == 0 and all(
+                pool["state"] != "importing" for pool in json.loads(done.stdout)["pools"])
 
         wait_for(f"host {host.name}'s zonepoold", answers, 30, 0.1)
 
@@ -183,7 +185,7 @@ class Lab:
         self.guests.append(guest)
         return guest
 
-    def migrate(self, guest, source, check=True, timeout_s=180, options=(), progress=None):
+    def migrate(self, guest, source, check=True, timeout_s=90, options=(), progress=None):
         """virsh migrate --live to the other host. progress(): called every 0.2 s while it runs."""
         target = self.other(source)
         hop = Hop(source, target, len(guest.console.lines))
