@@ -21,7 +21,22 @@ struct migrate *migration_engine(struct daemon *d)
         return d->migration->engine;
 }
 
+bool migration_importing(const struct daemon *d)
+{
+        const struct dpool *p;
+
+        list_for_each (p, &d->pools, node)
+                if (p->state == DPOOL_IMPORTING)
+                        return true;
+        return false;
+}
+
 /* ---- what src/migrate asks of the daemon ---- */
+
+static bool importing(void *ctx)
+{
+        return migration_importing(ctx);
+}
 
 static struct pool *pool_by_name(void *ctx, const char *name)
 {
@@ -112,6 +127,7 @@ int migration_start(struct daemon *d, struct err *err)
             .pool_peers = pool_peers,
             .volume_create = volume_create_op,
             .volume_delete = volume_delete_op,
+            .importing = importing,
             .ctx = d,
         };
 

@@ -57,6 +57,8 @@ void migration_before_delete(struct dvol *v, void *ctx,
 struct migrate;
 struct migrate *migration_engine(struct daemon *d);
 int migration_register_methods(struct daemon *d);
+/* A pool is being imported: who owns what is not known yet. */
+bool migration_importing(const struct daemon *d);
 /* Which volumes domains may claim, from RUNDIR/domains: what the hook told a daemon before this
  * one. Volumes of pools that are not imported yet are left out; called again for each pool. */
 void migration_seed_domains(struct daemon *d);

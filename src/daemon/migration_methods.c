@@ -18,6 +18,10 @@
 
 enum { SEED_FILE_MAX = 16384 };
 
+/* How long a request waits for imports that are under way, and how often it looks. */
+#define PARK_NS UINT64_C(30000000000)
+#define PARK_STEP_NS UINT64_C(20000000)
+
 /* ---- parameters ---- */
 
 /* [{"pool", "volume"}]: at most OWNER_MAX_VOLUMES. */
@@ -422,25 +426,74 @@ static void volume_reclaim(struct control_request *req, void *ctx)
         owner_reclaim(migrate_volume_owner(v->migrate), force, &op->r);
 }
 
+/* ---- while pools are being imported ---- */
+
+struct method {
+        const char *name;
+        control_handler handler;
+        bool waits; /* needs to know the volumes: not before all pools are there */
+        struct daemon *daemon;
+};
+
+/* A request that came too early: libvirt does not ask again when it is refused. */
+struct parked {
+        const struct method *method;
+        struct control_request *req;
+        struct loop_timer timer;
+        uint64_t until_ns;
+};
+
+static void unpark(struct loop_timer *t)
+{
+        struct parked *k = container_of(t, struct parked, timer);
+        const struct method *m = k->method;
+        struct control_request *req = k->req;
+        uint64_t now = loop_now_ns(m->daemon->loop);
+
+        if (migration_importing(m->daemon) && now < k->until_ns && !m->daemon->stopping) {
+                loop_timer_arm(m->daemon->loop, t, now + PARK_STEP_NS);
+                return;
+        }
+        free(k);
+        m->handler(req, m->daemon);
+}
+
+static void when_imported(struct control_request *req, void *ctx)
+{
+        const struct method *m = ctx;
+        struct parked *k = migration_importing(m->daemon) ? calloc(1, sizeof(*k)) : NULL;
+
+        if (!k) {
+                m->handler(req, m->daemon);
+                return;
+        }
+        uint64_t now = loop_now_ns(m->daemon->loop);
+        *k = (struct parked){
+            .method = m, .req = req, .timer.fire = unpark, .until_ns = now + PARK_NS};
+        control_progress(req, "waiting for pools to be imported", 0, 0);
+        loop_timer_arm(m->daemon->loop, &k->timer, now + PARK_STEP_NS);
+}
+
 int migration_register_methods(struct daemon *d)
 {
-        static const struct {
-                const char *name;
-                control_handler handler;
-        } methods[] = {
-            {"domain.seed", domain_seed},
-            {"domain.released", domain_released},
-            {"lock.acquire", lock_acquire},
-            {"lock.inquire", lock_inquire},
-            {"lock.release", lock_release},
-            {"migrate.incoming", migrate_incoming_method},
-            {"migrate.status", migrate_status_method},
-            {"migrate.cancel", migrate_cancel_method},
-            {"volume.reclaim", volume_reclaim},
+        static struct method methods[] = {
+            {"domain.seed", domain_seed, true, NULL},
+            {"domain.released", domain_released, false, NULL},
+            {"lock.acquire", lock_acquire, true, NULL},
+            {"lock.inquire", lock_inquire, true, NULL},
+            {"lock.release", lock_release, false, NULL},
+            {"migrate.incoming", migrate_incoming_method, true, NULL},
+            {"migrate.status", migrate_status_method, false, NULL},
+            {"migrate.cancel", migrate_cancel_method, false, NULL},
+            {"volume.reclaim", volume_reclaim, false, NULL},
         };
         int rc = 0;
 
-        for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(methods); i++)
-                rc = control_register(d->control, methods[i].name, methods[i].handler, d);
+        for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(methods); i++) {
+                methods[i].daemon = d;
+                rc = control_register(d->control, methods[i].name,
+                                      methods[i].waits ? when_imported : methods[i].handler,
+                                      methods[i].waits ? (void *)&methods[i] : d);
+        }
         return rc;
 }

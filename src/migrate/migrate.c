@@ -431,6 +431,9 @@ static void on_frame(void *ctx, struct peer *p, const struct peer_frame *f)
                 answer_who_has(m, p, f);
                 return;
         case PEER_OWNER:
+                if (m->host.importing && m->host.importing(m->host.ctx) &&
+                    !owner_group_by_token(m->owner, &f->owner.token))
+                        return;
                 owner_message(m->owner, peer_host(p), &f->owner);
                 return;
         case PEER_OPEN:

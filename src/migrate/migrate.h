@@ -43,6 +43,9 @@ struct migrate_host_ops {
          */
         void (*volume_delete)(void *ctx, struct migrate_volume *v, void *cb,
                               void (*done)(void *cb, int status));
+        /* Pools are still being imported: a token that nobody knows may be in one of them, and its
+         * messages are left unanswered (their senders repeat them). May be NULL: never. */
+        bool (*importing)(void *ctx);
         void *ctx;
 };
 
