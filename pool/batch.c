@@ -480,6 +480,32 @@ void stream_kick_all(struct pool *pool)
                 stream_kick(pool, (enum cls)c);
 }
 
+/* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
+static bool hopeless(const struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
+                if (!pool->devs[i].error)
+                        return false;
+        return true;
+}
+
+void stream_fail_stuck(struct pool *pool)
+{
+        struct list stuck;
+
+        if (!pool->running || !hopeless(pool))
+                return;
+        list_init(&stuck);
+        for (int c = 0; c < NCLASSES; c++) {
+                struct stream *s = &pool->streams[c];
+                if (s->inflight)
+                        continue;
+                list_splice_tail(&stuck, &s->items);
+                s->nitems = 0;
+        }
+        items_done(pool, &stuck, pool->readonly ? -EROFS : -EIO);
+}
+
 static void batch_discard(struct batch *b)
 {
         struct item *it, *tmp;

@@ -101,6 +101,7 @@ void pool_settle(struct pool *pool)
                 return;
         pool->settling = true;
         run_deferred(pool);
+        stream_fail_stuck(pool);
         pool_poll(pool);
         pool->settling = false;
         if (pool->dead)

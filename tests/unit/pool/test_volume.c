@@ -399,7 +399,43 @@ static void test_failed_writes_go_elsewhere(void)
         t_fini(&t);
 }
 
+static int fail_writes(void *ctx, const struct zdev_io *io)
+{
+        return io->op == ZDEV_WRITE || io->op == ZDEV_RESET ? -EIO : 0;
+}
+
+static void test_a_pool_that_cannot_write_says_so_and_reads_on(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        struct pool_status st;
+        static uint8_t buf[8 * ZP_BLOCK], back[8 * ZP_BLOCK];
+
+        t_pool_new(&t, 2, 16, 64);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 1 * MB, &vol), 0);
+        memset(buf, 3, sizeof(buf));
+        CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_WRITE, 0, buf, sizeof(buf), true), 0);
+        mem_device_set_fault(t_mem(&t, 0), fail_writes, NULL);
+        mem_device_set_fault(t_mem(&t, 1), fail_writes, NULL);
+        for (int i = 0; i < 3; i++) {
+                int rc = t_io(vol, &t, VOLUME_WRITE, 0, back, sizeof(back), true);
+                CU_ASSERT_TRUE(rc == -EIO || rc == -EROFS);
+        }
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_READONLY], 1);
+        pool_get_status(t.pool, &st);
+        CU_ASSERT_TRUE(st.readonly);
+        CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_READ, 0, back, sizeof(back), false), 0);
+        CU_ASSERT_EQUAL(memcmp(buf, back, sizeof(buf)), 0);
+        mem_device_set_fault(t_mem(&t, 0), NULL, NULL);
+        mem_device_set_fault(t_mem(&t, 1), NULL, NULL);
+        reimport(&t, "disk", &vol);
+        CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_READ, 0, back, sizeof(back), false), 0);
+        CU_ASSERT_EQUAL(memcmp(buf, back, sizeof(buf)), 0);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
+    T_CASE(test_a_pool_that_cannot_write_says_so_and_reads_on),
     T_CASE(test_sub_block_writes_keep_what_is_around),
     T_CASE(test_discard_frees_whole_blocks_only),
     T_CASE(test_map_lists_merged_runs),
