@@ -311,6 +311,17 @@ static void begin_anew(struct sim *sim)
         life_recover(sim, true);
 }
 
+/* Power fails again and again with little done in between: nothing may be used up by that. */
+static void storm(struct sim *sim)
+{
+        uint32_t cuts = (uint32_t)sim_between(sim, 5, 30);
+        for (uint32_t i = 0; i < cuts; i++) {
+                work_for_a_while(sim, (uint32_t)sim_below(sim, 8));
+                life_cut(sim);
+                life_recover(sim, false);
+        }
+}
+
 void sim_run(struct sim *sim)
 {
         sim->rng.state = sim->seed * UINT64_C(0xd1342543de82ef95) + 1;
@@ -328,8 +339,11 @@ void sim_run(struct sim *sim)
             !sim->faults) /* worn devices may be too small for a new pool */
                 begin_anew(sim);
         uint32_t lives = (uint32_t)sim_between(sim, 2, 5);
-        for (uint32_t i = 0; i < lives; i++)
+        for (uint32_t i = 0; i < lives; i++) {
                 live(sim);
+                if (sim_chance(sim, 1, 30))
+                        storm(sim);
+        }
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         work_for_a_while(sim, 30);
