@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_JOBS = 64, SEED_TIMEOUT_S = 30 };
+enum { MAX_JOBS = 64, SEED_CPU_S = 10 };
 
 /* What a worker tells, in shared memory. */
 struct progress {
@@ -35,7 +36,9 @@ static void run_seeds(const struct arguments *args, unsigned job, struct progres
         for (uint64_t i = job; i < args->seeds; i += args->jobs) {
                 struct sim sim = {.seed = args->first + i, .verbose = args->verbose};
                 p->seed = sim.seed;
-                alarm(SEED_TIMEOUT_S); /* a run that does not end ends the worker */
+                struct itimerval limit = {.it_value.tv_sec = SEED_CPU_S};
+                setitimer(ITIMER_VIRTUAL, &limit,
+                          NULL); /* a run that does not end ends the worker */
                 sim_run(&sim);
                 p->states += sim.states;
                 p->user_ops += sim.user_ops;
@@ -147,7 +150,7 @@ int main(int argc, char **argv)
                        "--seeds 1 "
                        "-v\n",
                        (unsigned long long)p[failed].seed,
-                       WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "does not end" : how,
+                       WIFSIGNALED(status) && WTERMSIG(status) == SIGVTALRM ? "does not end" : how,
                        (unsigned long long)sum.done, (unsigned long long)p[failed].seed);
                 printf("sim: seeds=%llu states=%llu lost=1\n", (unsigned long long)sum.done,
                        (unsigned long long)sum.states);
