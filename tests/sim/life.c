@@ -25,7 +25,7 @@ static void power_on(struct sim *sim, struct zdev **devs)
                 devs[k] = tmp;
         }
         sim->power_lost = false;
-        sim->commands = 0;
+        sim->commands = sim->progress_at = 0;
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         sim->slow_permille = 0;
@@ -86,6 +86,8 @@ void life_cut(struct sim *sim)
 }
 
 /* ---- format, import, export ---- */
+
+enum { MAX_WORN = 2 }; /* zones in a run: what the reserve can bear */
 
 struct answer {
         bool done;
@@ -257,7 +259,7 @@ void life_recover(struct sim *sim, bool clean)
         uint32_t attempts = 0;
         if (sim_chance(sim, 1, 8))
                 look_around(sim);
-        if (sim->faults && sim_chance(sim, 1, 3))
+        if (sim->faults && sim->worn < MAX_WORN && sim_chance(sim, 1, 4))
                 media_wear(sim->media[sim_below(sim, sim->nmedia)]);
         for (;;) {
                 uint64_t cut_at = UINT64_MAX;

@@ -306,6 +306,7 @@ void media_wear(struct media *m)
                 return;
         bool empty = z->state == ZDEV_ZONE_EMPTY;
         uint64_t wp = z->wp_block;
+        m->sim->worn++;
         zone_model_restore(
             &m->model, zone,
             empty && sim_chance(m->sim, 1, 2) ? ZDEV_ZONE_OFFLINE : ZDEV_ZONE_READONLY, wp);

@@ -15,6 +15,7 @@
 
 enum {
         MIN_ZONE_BLOCKS = 32, /* the pool refuses smaller ones */
+        MAX_COMMANDS = 20000, /* without an operation of a user's that ends */
         MAX_IDLE_TICKS = 2000, /* clock moves without any completion */
 };
 
@@ -74,13 +75,29 @@ void sim_called(struct sim *sim)
                 sim->cut_at = sim->commands + sim_between(sim, 1, 15);
 }
 
+/* The pool works and works, and no user gets anything of it. */
+static void keeps_busy(struct sim *sim)
+{
+        if (!work_outstanding(sim->work)) {
+                sim->progress_at = sim->commands;
+                return;
+        }
+        if (!sim->worn)
+                sim_fail(sim, "%u operations wait, and the pool only keeps itself busy",
+                         work_outstanding(sim->work));
+        sim->power_lost = true; /* the zones it had to spare are gone */
+}
+
 bool sim_step(struct sim *sim)
 {
+        bool lost_before = sim->power_lost;
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
         if (ticked)
                 pool_tick(sim->pool);
-        if (ticked && sim->power_lost)
-                return true; /* in the tick: nothing completes any more */
+        if (sim->commands - sim->progress_at > MAX_COMMANDS && sim->work)
+                keeps_busy(sim);
+        if (sim->power_lost && !lost_before)
+                return true; /* nothing completes any more */
         if (complete_some(sim)) {
                 sim->now_ns += sim_between(sim, 1000, 200000);
                 return true;
@@ -228,7 +245,7 @@ void sim_stuck(struct sim *sim)
 {
         struct pool_status st;
         pool_get_status(sim->pool, &st);
-        if (!sim->gave_up || st.held_requests) {
+        if ((!sim->gave_up && !sim->worn) || st.held_requests) {
                 work_relieve(sim->work);
                 return;
         }

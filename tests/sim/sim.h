@@ -40,6 +40,7 @@ struct sim {
         struct media *media[MAX_MEDIA];
         uint32_t nmedia;
         uint64_t commands; /* device commands of this power-up, */
+        uint64_t progress_at; /* the last of them before a user's operation ended, */
         uint64_t cut_at; /* and the number of the one at which power fails */
         enum cut_when cut;
         uint32_t cut_countdown; /* resets, or answers, until then */
@@ -53,6 +54,7 @@ struct sim {
         struct uuid pool_uuid;
         bool faults; /* devices of this run may fail */
         bool faulty; /* they do at present */
+        uint32_t worn; /* zones that went bad */
         bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
                        */
         bool held; /* between POOL_EVENT_HELD and POOL_EVENT_RELEASED */

@@ -247,6 +247,7 @@ static void request_done(struct volume_io *io, int status)
         r->v->busy--;
         r->w->outstanding--;
         sim->user_ops++;
+        sim->progress_at = sim->commands;
         sim->failures += status == -EIO || status == -EROFS;
         bool durable = status == 0 && (io->fua || io->op == VOLUME_FLUSH);
         request_free(r);

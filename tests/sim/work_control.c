@@ -35,6 +35,7 @@ static void control_end(struct control *c)
         bool durable = c->kind != ASK_MAP;
         c->w->outstanding--;
         sim->user_ops++;
+        sim->progress_at = sim->commands;
         work_control_free(c);
         if (durable)
                 sim_answered(sim);
