@@ -114,6 +114,11 @@ static const struct mix mixes[] = {
      .small_permille = 200,
      .hot_permille = 500,
      .max_sectors = 32},
+    /* ownership moves while much is written and nothing flushed */
+    {.weight = {60, 2, 0, 2, 2, 0, 2, 0, 0, 25, 0, 0},
+     .depth = 6,
+     .hot_permille = 300,
+     .max_sectors = 128},
     /* never flushed */
     {.weight = {70, 20, 0, 8, 3, 0, 1, 0, 0, 0, 0, 1},
      .depth = 32,
