@@ -9,7 +9,14 @@ enum { MIGRATE_MAX_PEERS = 16 };
 
 struct source;
 struct pull;
-struct store_write;
+
+/* Records on their way to the pools. */
+struct store_write {
+        struct list node;
+        struct owner_write *w; /* NULL: nobody waits any more */
+        uint32_t pending;
+        int status;
+};
 
 struct migrate_volume {
         struct migrate *m;
@@ -57,6 +64,9 @@ struct engine_cmd {
         uint32_t index;
 };
 
+struct owner_ops migrate_owner_ops(struct migrate *m);
+/* The source that serves the group, or NULL. */
+struct source *migrate_source_of(struct migrate *m, const struct owner_group *g);
 /* Text of an NVMe status. */
 const char *migrate_nvme_text(uint16_t status);
 void migrate_send_frame(struct peer *p, const struct peer_frame *f);

@@ -14,81 +14,22 @@
  * Zero blocks that the target never got are not sent, others go as a segment without data. When the
  * log is lost (queue full) everything sent and everything allocated becomes dirty.
  *
- * Memory: two bits a block, WINDOW chunks. Left out on purpose: rate limits, compression.
+ * Memory: two bits a block, SOURCE_WINDOW chunks. Left out on purpose: rate limits, compression.
  */
-#include "base/bitmap.h"
 #include "base/eventlog.h"
 #include "base/log.h"
-#include "migrate/change_log.h"
-#include "migrate/migrate_internal.h"
+#include "migrate/source_internal.h"
 #include "nvme/state.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-enum { WINDOW = 16, MAP_BYTES = 65536, MSEND_SUSPEND = 0 };
+enum { MAP_BYTES = 65536 };
 
 #define TICK_NS UINT64_C(50000000)
 #define BUSY_NS UINT64_C(5000000)
 
-struct source_volume {
-        struct source *s;
-        struct migrate_volume *mv;
-        uint32_t index;
-        struct change_log log;
-        bool log_running, log_started, log_stopped;
-        struct bitmap dirty, sent;
-        uint64_t cursor;
-        bool mapping, mapped;
-        uint8_t *map_buf;
-        struct engine_cmd map_cmd;
-        bool suspending, suspended, drained;
-        struct engine_cmd suspend_cmd;
-        uint8_t state[PEER_STATE_MAX];
-        uint16_t state_len;
-        struct engine_cmd state_cmd;
-        uint8_t state_buf[NVM_STATE_CAP > 4096 ? 4096 : NVM_STATE_CAP];
-};
-
-struct chunk {
-        struct list node;
-        struct source *s;
-        struct source_volume *v;
-        uint64_t block;
-        uint32_t nblocks;
-        uint64_t seq; /* 0: still being read */
-        struct peer *peer; /* it was read for */
-        struct nvm_request req;
-        uint8_t *buf;
-};
-
-struct source {
-        struct migrate *m;
-        struct list node;
-        struct owner_group *g; /* NULL: being taken down */
-        struct owner_token token;
-        struct peer *peer; /* that pulls */
-        struct uuid puller; /* its host, and which of its pulls */
-        uint64_t session, delta_session; /* the last one that has been told of the delta */
-        uint32_t nvolumes;
-        struct source_volume *v;
-        struct list chunks;
-        uint32_t nchunks;
-        uint64_t next_chunk;
-        uint32_t turn; /* volume that sends next */
-        uint64_t inflight_blocks;
-        uint32_t commands; /* under way */
-        uint64_t want_seq; /* 0: no delta asked for */
-        bool states_read, reading_states;
-        uint64_t moved_bytes, delta_bytes, suspend_ns, pause_ns;
-        uint32_t passes;
-        uint64_t pass_left;
-        struct loop_timer tick;
-        struct loop_defer kick;
-};
-
 static void pump(struct source *s);
-static void maybe_free(struct source *s);
 
 /* ---- lists for migrate.c ---- */
 
@@ -116,7 +57,7 @@ static void cmd_done(struct nvm_request *r)
 
         s->commands--;
         c->done(c);
-        maybe_free(s);
+        source_maybe_free(s);
 }
 
 static void cmd_submit(struct source *s, struct engine_cmd *c, uint32_t index,
@@ -139,10 +80,7 @@ static void send_fail(struct source *s, int code, const char *text)
         migrate_send_frame(s->peer, &f);
 }
 
-static void fail(struct source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* The token is given up: the guest goes on here. */
-static void fail(struct source *s, const char *fmt, ...)
+void source_fail(struct source *s, const char *fmt, ...)
 {
         struct err err = {.code = EIO};
         struct owner_group *g = s->g;
@@ -162,7 +100,7 @@ static void fail(struct source *s, const char *fmt, ...)
 
 /* ---- what remains ---- */
 
-static uint64_t remaining_blocks(const struct source *s)
+uint64_t source_remaining(const struct source *s)
 {
         uint64_t n = s->inflight_blocks;
 
@@ -171,7 +109,7 @@ static uint64_t remaining_blocks(const struct source *s)
         return n;
 }
 
-static bool all_mapped(const struct source *s)
+bool source_all_mapped(const struct source *s)
 {
         for (uint32_t i = 0; i < s->nvolumes; i++)
                 if (!s->v[i].mapped)
@@ -183,7 +121,7 @@ void source_progress(const struct source *s, struct migrate_progress *ret)
 {
         *ret = (struct migrate_progress){
             .moved_bytes = s->moved_bytes,
-            .remaining_bytes = remaining_blocks(s) * PEER_BLOCK,
+            .remaining_bytes = source_remaining(s) * PEER_BLOCK,
             .passes = s->passes,
             .pause_ns = s->pause_ns,
         };
@@ -196,10 +134,10 @@ static void send_progress(struct source *s)
 
         if (!s->peer)
                 return;
-        f.progress.remaining_bytes = remaining_blocks(s) * PEER_BLOCK;
+        f.progress.remaining_bytes = source_remaining(s) * PEER_BLOCK;
         f.progress.total_bytes = s->moved_bytes + f.progress.remaining_bytes;
         f.progress.passes = s->passes;
-        f.progress.mapped = all_mapped(s);
+        f.progress.mapped = source_all_mapped(s);
         migrate_send_frame(s->peer, &f);
 }
 
@@ -220,8 +158,8 @@ static void map_done(struct engine_cmd *c)
         }
         if (c->req.status) {
                 v->mapping = false;
-                fail(s, "the allocation map of %s cannot be read: %s",
-                     owner_volume_name(v->mv->owner), migrate_nvme_text(c->req.status));
+                source_fail(s, "the allocation map of %s cannot be read: %s",
+                            owner_volume_name(v->mv->owner), migrate_nvme_text(c->req.status));
                 return;
         }
         for (uint32_t i = 0; i < n && 8 + (size_t)(i + 1) * 16 <= MAP_BYTES; i++) {
@@ -238,8 +176,8 @@ static void map_done(struct engine_cmd *c)
         } else {
                 v->mapping = false;
                 v->mapped = true;
-                if (all_mapped(s)) {
-                        s->pass_left = remaining_blocks(s);
+                if (source_all_mapped(s)) {
+                        s->pass_left = source_remaining(s);
                         eventlog_emit("migrate-mapped", "\"allocated_bytes\":%llu",
                                       (unsigned long long)(s->pass_left * PEER_BLOCK));
                         send_progress(s);
@@ -320,14 +258,14 @@ static void log_event(struct change_log *log, enum change_log_event event, const
                         resend_all(v);
                 break;
         case CHANGE_LOG_FAILED:
-                fail(s, "volume %s: %s", owner_volume_name(v->mv->owner), why);
+                source_fail(s, "volume %s: %s", owner_volume_name(v->mv->owner), why);
                 break;
         case CHANGE_LOG_STOPPED:
                 v->log_running = false;
                 v->log_stopped = true;
                 if (v->mv && v->mv->logged_by == s)
                         v->mv->logged_by = NULL;
-                maybe_free(s);
+                source_maybe_free(s);
                 break;
         }
 }
@@ -350,7 +288,7 @@ static void start_logs(struct source *s)
                     .ctx = v,
                 };
                 if (change_log_start(&v->log, &err) < 0) {
-                        fail(s, "%s", err.msg);
+                        source_fail(s, "%s", err.msg);
                         return;
                 }
                 v->log_running = true;
@@ -358,198 +296,12 @@ static void start_logs(struct source *s)
         }
 }
 
-/* ---- chunks ---- */
-
-static void chunk_free(struct chunk *c)
-{
-        struct source *s = c->s;
-
-        list_del(&c->node);
-        s->nchunks--;
-        s->inflight_blocks -= c->nblocks;
-        free(c->buf);
-        free(c);
-}
-
-/* The target did not get it: from the start. */
-static void chunk_again(struct chunk *c)
-{
-        bitmap_set_range(&c->v->dirty, c->block, c->nblocks);
-        chunk_free(c);
-}
-
-static bool block_is_zero(const uint8_t *p)
-{
-        const uint64_t *w = (const uint64_t *)p;
-
-        for (unsigned i = 0; i < PEER_BLOCK / 8; i++)
-                if (w[i])
-                        return false;
-        return true;
-}
-
-/* Segments of what was read; returns blocks with data. Zero blocks that were never sent are left
- * out. */
-static uint32_t make_segments(struct chunk *c, struct peer_frame *f)
-{
-        uint32_t data = 0, n = 0;
-
-        for (uint32_t i = 0; i < c->nblocks; i++) {
-                const uint8_t *p = c->buf + (size_t)i * PEER_BLOCK;
-                bool zero = block_is_zero(p);
-                struct peer_segment *last = n ? &f->data.segments[n - 1] : NULL;
-
-                if (zero && !bitmap_test(&c->v->sent, c->block + i))
-                        continue;
-                if (!zero && data != i)
-                        memmove(c->buf + (size_t)data * PEER_BLOCK, p, PEER_BLOCK);
-                data += !zero;
-                if (last && last->zero == zero && last->block + last->nblocks == c->block + i)
-                        last->nblocks++;
-                else
-                        f->data.segments[n++] = (struct peer_segment){c->block + i, 1, zero};
-                bitmap_set_range(&c->v->sent, c->block + i, 1);
-        }
-        f->data.nsegments = (uint16_t)n;
-        return data;
-}
-
-static void chunk_read(struct nvm_request *r)
-{
-        struct chunk *c = container_of(r, struct chunk, req);
-        struct source *s = c->s;
-        struct peer_frame f = {.type = PEER_DATA, .token = s->token};
-        size_t len;
-
-        s->commands--;
-        if (!s->g || !s->peer || c->peer != s->peer) {
-                chunk_again(c);
-                loop_defer(s->m->s.loop, &s->kick);
-                maybe_free(s);
-                return;
-        }
-        if (r->status) {
-                chunk_again(c);
-                fail(s, "volume %s cannot be read: %s", owner_volume_name(c->v->mv->owner),
-                     migrate_nvme_text(r->status));
-                return;
-        }
-        uint32_t data = make_segments(c, &f);
-        s->pass_left -= MIN(s->pass_left, c->nblocks);
-        if (!s->pass_left && all_mapped(s)) {
-                s->passes++;
-                s->pass_left = remaining_blocks(s);
-        }
-        if (!f.data.nsegments) {
-                chunk_free(c);
-                loop_defer(s->m->s.loop, &s->kick);
-                return;
-        }
-        c->seq = ++s->next_chunk;
-        f.data.chunk = c->seq;
-        f.data.volume = (uint8_t)c->v->index;
-        f.data.payload = c->buf;
-        f.data.payload_len = (size_t)data * PEER_BLOCK;
-        uint8_t *bytes = peer_encode(&f, &len);
-        free(steal_ptr(&c->buf));
-        if (!bytes || peer_send_encoded(s->peer, bytes, len) < 0) {
-                chunk_again(c); /* the connection's end follows */
-                return;
-        }
-        s->moved_bytes += f.data.payload_len;
-        if (s->suspend_ns)
-                s->delta_bytes += f.data.payload_len;
-        loop_defer(s->m->s.loop, &s->kick);
-}
-
-/* How many blocks from first on are in no chunk; 0: first is. */
-static uint64_t free_of_chunks(const struct source *s, const struct source_volume *v,
-                               uint64_t first, uint64_t n)
-{
-        struct chunk *c;
-
-        list_for_each (c, &s->chunks, node) {
-                if (c->v != v || c->block >= first + n || c->block + c->nblocks <= first)
-                        continue;
-                if (c->block <= first)
-                        return 0;
-                n = c->block - first;
-        }
-        return n;
-}
-
-/* The next run of dirty blocks that may be sent. */
-static bool next_run(struct source *s, struct source_volume *v, uint64_t *ret_first,
-                     uint32_t *ret_n)
-{
-        uint64_t at = v->cursor;
-        bool wrapped = false;
-
-        if (!v->dirty.nset)
-                return false;
-        for (;;) {
-                at = bitmap_next_set(&v->dirty, at);
-                if (at >= v->dirty.nbits) {
-                        if (wrapped)
-                                return false;
-                        wrapped = true;
-                        at = 0;
-                        continue;
-                }
-                uint64_t n = bitmap_next_clear(&v->dirty, at) - at;
-                uint64_t can = free_of_chunks(s, v, at, MIN(n, (uint64_t)PEER_CHUNK_BLOCKS));
-                if (can) {
-                        *ret_first = at;
-                        *ret_n = (uint32_t)can;
-                        v->cursor = at + can;
-                        return true;
-                }
-                at++;
-        }
-}
-
-static bool send_chunk(struct source *s, struct source_volume *v)
-{
-        uint64_t first;
-        uint32_t n;
-
-        if (!v->mapped && !s->want_seq && !v->dirty.nset)
-                return false;
-        if (!next_run(s, v, &first, &n))
-                return false;
-        struct chunk *c = calloc(1, sizeof(*c));
-        if (c)
-                c->buf = aligned_alloc(PEER_BLOCK, (size_t)n * PEER_BLOCK);
-        if (!c || !c->buf) {
-                free(c);
-                return false; /* the tick tries again */
-        }
-        c->s = s;
-        c->v = v;
-        c->block = first;
-        c->nblocks = n;
-        c->peer = s->peer;
-        bitmap_clear_range(&v->dirty, first, n); /* before the read: a later change sets it again */
-        s->inflight_blocks += n;
-        s->nchunks++;
-        list_add_tail(&s->chunks, &c->node);
-        nvme_sqe_init(c->req.sqe, NVME_IO_READ, v->mv->spec.nsid);
-        nvme_sqe_set_cdw64(c->req.sqe, 10, first);
-        nvme_sqe_set_cdw(c->req.sqe, 12, n - 1);
-        c->req.data = c->buf;
-        c->req.data_len = (size_t)n * PEER_BLOCK;
-        c->req.done = chunk_read;
-        s->commands++;
-        s->m->s.target->ops->submit(s->m->s.target, false, &c->req);
-        return true;
-}
-
 /* ---- the end: suspend, drain, last blocks, state ---- */
 
 /* Everything up to the suspension is at the target. */
 static bool delta_complete(const struct source *s)
 {
-        if (!s->want_seq || remaining_blocks(s) || !all_mapped(s))
+        if (!s->want_seq || source_remaining(s) || !source_all_mapped(s))
                 return false;
         for (uint32_t i = 0; i < s->nvolumes; i++)
                 if (!s->v[i].suspended || !s->v[i].drained)
@@ -565,8 +317,8 @@ static void suspended(struct engine_cmd *c)
         if (!s->g)
                 return;
         if (c->req.status) {
-                fail(s, "the controller of %s does not suspend: %s",
-                     owner_volume_name(v->mv->owner), migrate_nvme_text(c->req.status));
+                source_fail(s, "the controller of %s does not suspend: %s",
+                            owner_volume_name(v->mv->owner), migrate_nvme_text(c->req.status));
                 return;
         }
         v->suspended = true;
@@ -627,9 +379,9 @@ static void state_read(struct engine_cmd *c)
         if (!err.code && !c->req.status && size > PEER_STATE_MAX)
                 err_set(&err, EFBIG, "its state has %zu bytes", size);
         if (err.code || c->req.status) {
-                fail(s, "the controller state of %s cannot be read: %s",
-                     owner_volume_name(v->mv->owner),
-                     err.code ? err.msg : migrate_nvme_text(c->req.status));
+                source_fail(s, "the controller state of %s cannot be read: %s",
+                            owner_volume_name(v->mv->owner),
+                            err.code ? err.msg : migrate_nvme_text(c->req.status));
                 return;
         }
         memcpy(v->state, v->state_buf, size);
@@ -665,10 +417,10 @@ static void pump(struct source *s)
 
         if (!s->g || !s->peer)
                 return;
-        while (s->nchunks < WINDOW && idle < s->nvolumes) {
+        while (s->nchunks < SOURCE_WINDOW && idle < s->nvolumes) {
                 struct source_volume *v = &s->v[s->turn];
                 s->turn = (s->turn + 1) % s->nvolumes;
-                idle = send_chunk(s, v) ? 0 : idle + 1;
+                idle = source_send_chunk(s, v) ? 0 : idle + 1;
         }
         if (delta_complete(s) && !s->reading_states)
                 read_states(s);
@@ -705,7 +457,7 @@ static void source_free(struct source *s)
         loop_timer_disarm(&s->tick);
         loop_defer_cancel(&s->kick);
         while ((c = list_first(&s->chunks, struct chunk, node)))
-                chunk_free(c);
+                source_chunk_free(c);
         for (uint32_t i = 0; i < s->nvolumes; i++) {
                 bitmap_fini(&s->v[i].dirty);
                 bitmap_fini(&s->v[i].sent);
@@ -716,7 +468,7 @@ static void source_free(struct source *s)
         free(s);
 }
 
-static void maybe_free(struct source *s)
+void source_maybe_free(struct source *s)
 {
         if (s->g || s->commands)
                 return;
@@ -728,7 +480,7 @@ static void maybe_free(struct source *s)
 
 static void late_free(struct loop_defer *d)
 {
-        maybe_free(container_of(d, struct source, kick));
+        source_maybe_free(container_of(d, struct source, kick));
 }
 
 static void gave_up(struct loop_defer *d)
@@ -827,7 +579,7 @@ void source_peer_down(struct source *s, struct peer *p)
         s->peer = NULL;
         list_for_each_safe (c, tmp, &s->chunks, node)
                 if (c->seq)
-                        chunk_again(c);
+                        source_chunk_again(c);
 }
 
 /* Another copy, empty at first: what an earlier one got is lacking here. */
@@ -845,7 +597,7 @@ static void begin_session(struct source *s, struct peer *p, uint64_t session)
                 bitmap_clear_range(&v->sent, 0, v->sent.nbits);
         }
         s->passes = 0;
-        s->pass_left = remaining_blocks(s);
+        s->pass_left = source_remaining(s);
 }
 
 void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
@@ -869,7 +621,7 @@ void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
                 return;
         list_for_each (c, &s->chunks, node) {
                 if (c->seq == f->ack.chunk && c->seq) {
-                        chunk_free(c);
+                        source_chunk_free(c);
                         break;
                 }
         }

@@ -163,12 +163,13 @@ void pull_abandon(struct pull *p)
 
 /* ---- pulling ---- */
 
-static void open_stream(struct pull *p)
+void pull_open(struct pull *p)
 {
         struct peer_frame f = {.type = PEER_OPEN, .token = p->stage.token};
 
+        p->want_open = p->writes > 0;
         f.open.session = p->session;
-        if (p->peer && peer_is_up(p->peer))
+        if (!p->want_open && p->peer && peer_is_up(p->peer))
                 migrate_send_frame(p->peer, &f);
 }
 
@@ -205,7 +206,7 @@ void pull_advance(struct pull *p)
                 if (!p->peer)
                         p->lost_since_ns = now;
                 loop_timer_arm(m->s.loop, &p->timer, now);
-                open_stream(p);
+                pull_open(p);
                 break;
         case PULLING:
         case DONE:
@@ -326,7 +327,7 @@ void pull_peer_up(struct pull *p, struct peer *peer)
         p->lost_since_ns = 0;
         p->up_ns = loop_now_ns(p->m->s.loop);
         if (p->phase == PULLING || p->phase == DONE)
-                open_stream(p);
+                pull_open(p);
 }
 
 void pull_peer_down(struct pull *p, struct peer *peer, const struct err *err)

@@ -50,6 +50,8 @@ static void write_done(struct nvm_request *r)
                 pull_look_again(p);
                 return;
         }
+        if (p->want_open && !p->writes)
+                pull_open(p);
         if (status)
                 pull_refuse(p, (status & NVME_SC_MASK) == NVME_SC_CAPACITY ? ENOSPC : EIO,
                             "the copy cannot be written: %s", migrate_nvme_text(status));

@@ -48,6 +48,7 @@ struct pull {
         uint32_t nvolumes, next; /* volume in work */
         struct pull_volume v[OWNER_MAX_VOLUMES];
         struct peer *peer;
+        bool want_open; /* once nothing of an older connection is being written any more */
         bool staged; /* the owner has the group */
         uint32_t busy; /* operations under way that come back here */
         uint32_t writes;
@@ -71,6 +72,9 @@ void pull_refuse(struct pull *p, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Goes on with what the phase asks for. */
 void pull_advance(struct pull *p);
+/* Asks for the data, once nothing of an older connection is being written: what was not
+ * acknowledged comes again, and must not be overtaken by its older self. */
+void pull_open(struct pull *p);
 /* It has ended: looks again whether something still comes back. */
 void pull_look_again(struct pull *p);
 
