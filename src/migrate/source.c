@@ -485,7 +485,7 @@ static void late_free(struct loop_defer *d)
 
 static void gave_up(struct loop_defer *d)
 {
-        fail(container_of(d, struct source, kick), "out of memory for the map of changes");
+        source_fail(container_of(d, struct source, kick), "out of memory for the map of changes");
 }
 
 void source_start(struct migrate *m, struct owner_group *g)
