@@ -58,6 +58,7 @@ struct oracle_volume *oracle_add(struct oracle *o, uint64_t size_bytes)
         struct oracle_volume *v = must(calloc(1, sizeof(*v)));
         v->number = o->next_volume++;
         v->size_bytes = v->new_size_bytes = size_bytes;
+        v->split_bytes = UINT64_MAX;
         v->sectors = must(calloc(size_bytes / VOLUME_SECTOR, sizeof(*v->sectors)));
         for (size_t i = 0; i < sizeof(v->uuid.b); i += 8) {
                 uint64_t word = rng_next(&o->sim->rng);

@@ -15,7 +15,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { SECTORS_PER_BLOCK = ZP_BLOCK / VOLUME_SECTOR, MAX_OWNERS = 4 };
+enum { SECTORS_PER_BLOCK = ZP_BLOCK / VOLUME_SECTOR, MAX_OWNERS = 4, SPLIT_BLOCKS = 16 };
 
 /* End of an op that has not ended. */
 #define TIME_NEVER UINT32_MAX
@@ -52,8 +52,12 @@ struct oracle_volume {
         enum fate fate;
         struct uuid uuid;
         char name[32];
-        uint64_t size_bytes;
+        uint64_t size_bytes; /* without the gap */
         uint64_t new_size_bytes; /* of a resize in flight, else size_bytes */
+        /* Far-away blocks make tall trees: what lies at and above split_bytes here lies gap_bytes
+         * further up in the pool's volume, and nobody writes to the gap. split_bytes is a multiple
+         * of SPLIT_BLOCKS. */
+        uint64_t split_bytes, gap_bytes;
         struct sector *sectors; /* of new_size_bytes */
         uint32_t reads; /* in flight */
         /* ownership: what stands, and what a call in flight may have made of it */
@@ -65,6 +69,16 @@ struct oracle_volume {
         uint32_t busy; /* I/O in flight */
         bool control; /* a control operation is in flight */
 };
+
+/* Where the pool's volume has the byte at that offset. */
+static inline uint64_t oracle_real(const struct oracle_volume *v, uint64_t offset_bytes)
+{
+        return offset_bytes < v->split_bytes ? offset_bytes : offset_bytes + v->gap_bytes;
+}
+static inline uint64_t oracle_real_size(const struct oracle_volume *v, uint64_t size_bytes)
+{
+        return size_bytes + v->gap_bytes;
+}
 
 struct oracle *oracle_new(struct sim *sim);
 void oracle_free(struct oracle *o);

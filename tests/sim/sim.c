@@ -236,7 +236,7 @@ static void look_at_run_time(struct sim *sim)
                         sim_fail(sim, "volume %u: its ownership record is not the one set last",
                                  v->number);
                 if (v->size_bytes == v->new_size_bytes &&
-                    volume_size_bytes(v->vol) != v->size_bytes)
+                    volume_size_bytes(v->vol) != oracle_real_size(v, v->size_bytes))
                         sim_fail(sim, "volume %u: its size is not the one set last", v->number);
         }
 }

@@ -163,7 +163,7 @@ static void check_volume(struct sim *sim, struct oracle_volume *v, uint32_t *app
         if (strcmp(volume_name(v->vol), v->name) != 0)
                 sim_fail(sim, "volume %u is called %s, not %s", v->number, volume_name(v->vol),
                          v->name);
-        uint64_t size = volume_size_bytes(v->vol);
+        uint64_t size = volume_size_bytes(v->vol) - v->gap_bytes;
         if (size != v->size_bytes && size != v->new_size_bytes)
                 sim_fail(sim, "volume %u is %llu bytes long, not %llu or %llu", v->number,
                          (unsigned long long)size, (unsigned long long)v->size_bytes,
@@ -207,7 +207,8 @@ static void check_volumes(struct sim *sim)
         }
 }
 
-enum { READ_BLOCKS = 16, READS_AT_ONCE = 8 };
+/* A read ends where a gap may begin. */
+enum { READ_BLOCKS = SPLIT_BLOCKS, READS_AT_ONCE = 8 };
 
 struct check_read {
         struct volume_io io;
@@ -215,6 +216,7 @@ struct check_read {
         struct sim *sim;
         struct oracle_volume *v;
         uint32_t *outstanding;
+        uint64_t at;
         bool busy;
         uint8_t buf[READ_BLOCKS * ZP_BLOCK];
 };
@@ -223,7 +225,7 @@ static void check_read_done(struct volume_io *io, int status)
 {
         struct check_read *r = container_of(io, struct check_read, io);
         struct oracle_volume *v = r->v;
-        uint64_t first = io->offset_bytes / ZP_BLOCK;
+        uint64_t first = r->at / ZP_BLOCK;
         if (status < 0)
                 sim_fail(r->sim, "volume %u: read of block %llu after recovery ended with %d (%s)",
                          v->number, (unsigned long long)first, status, strerror(-status));
@@ -250,10 +252,11 @@ static void check_data(struct sim *sim)
                         r->v = v;
                         r->outstanding = &outstanding;
                         r->busy = true;
+                        r->at = at;
                         size_t len = (size_t)MIN(v->size_bytes - at, sizeof(r->buf));
                         r->iov = (struct iovec){r->buf, len};
                         r->io = (struct volume_io){.op = VOLUME_READ,
-                                                   .offset_bytes = at,
+                                                   .offset_bytes = oracle_real(v, at),
                                                    .length_bytes = len,
                                                    .iov = &r->iov,
                                                    .niov = 1,

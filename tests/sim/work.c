@@ -190,8 +190,12 @@ static void pick_range(struct work *w, const struct oracle_volume *v, enum ask k
                 first = w->cursor % total;
                 w->cursor += n;
         }
+        n = MIN(n, total - first);
+        uint64_t split = v->split_bytes / VOLUME_SECTOR;
+        if ((kind == ASK_WRITE || kind == ASK_READ) && first < split)
+                n = MIN(n, split - first); /* the others may span the gap */
         *ret_first = first;
-        *ret_n = MIN(n, total - first);
+        *ret_n = n;
 }
 
 /* Sectors that a discard certainly zeroes: whole blocks. */
@@ -283,8 +287,9 @@ static void ask_io(struct work *w, enum ask kind)
         r->n = n;
         r->io.op = ops[kind];
         r->io.done = request_done;
-        r->io.offset_bytes = first * VOLUME_SECTOR;
-        r->io.length_bytes = n * VOLUME_SECTOR;
+        r->io.offset_bytes = oracle_real(v, first * VOLUME_SECTOR);
+        r->io.length_bytes =
+            oracle_real(v, (first + n - 1) * VOLUME_SECTOR) + VOLUME_SECTOR - r->io.offset_bytes;
         r->io.no_hold = sim_chance(sim, w->mix.no_hold_permille, 1000);
         if (kind != ASK_READ && kind != ASK_FLUSH)
                 r->io.fua = sim_chance(sim, w->mix.fua_permille, 1000);

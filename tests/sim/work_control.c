@@ -80,6 +80,21 @@ static void make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len)
                 owner[i] = (uint8_t)rng_next(&sim->rng);
 }
 
+/* One volume in four is mostly nothing, and its blocks lie far apart. */
+static void choose_gap(struct sim *sim, struct oracle_volume *v)
+{
+        static const uint64_t blocks[] = {340, 340 * 340, 340 * 340 * 340, UINT64_C(15) << 30};
+        uint64_t splits = v->size_bytes / (SPLIT_BLOCKS * ZP_BLOCK);
+        if (splits < 2 || !sim_chance(sim, 1, 4))
+                return;
+        v->split_bytes = sim_between(sim, 1, splits - 1) * SPLIT_BLOCKS * ZP_BLOCK;
+        v->gap_bytes =
+            (blocks[sim_below(sim, ARRAY_SIZE(blocks))] + sim_below(sim, 1000)) * ZP_BLOCK;
+        sim_trace(sim, "volume %u: %llu blocks of nothing behind block %llu", v->number,
+                  (unsigned long long)(v->gap_bytes / ZP_BLOCK),
+                  (unsigned long long)(v->split_bytes / ZP_BLOCK));
+}
+
 static void create(struct work *w)
 {
         struct sim *sim = w->sim;
@@ -95,6 +110,7 @@ static void create(struct work *w)
                 size = DIV_ROUND_UP(size, SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK;
         struct oracle_volume *v = oracle_add(sim->oracle, size * VOLUME_SECTOR);
         v->fate = FATE_CREATING;
+        choose_gap(sim, v);
         /* few names, so that one returns after a delete */
         for (bool taken = true; taken;) {
                 snprintf(v->name, sizeof(v->name), "disk-%u", w->next_name++ % (MAX_VOLUMES + 2));
@@ -107,7 +123,7 @@ static void create(struct work *w)
         make_owner(sim, v->owner, &v->owner_len);
         struct volume_spec spec = {.name = v->name,
                                    .uuid = v->uuid,
-                                   .size_bytes = v->size_bytes,
+                                   .size_bytes = oracle_real_size(v, v->size_bytes),
                                    .owner = v->owner,
                                    .owner_len = v->owner_len};
         struct control *c = control_new(w, ASK_CREATE, v);
@@ -190,7 +206,7 @@ static void resize(struct work *w)
         struct control *c = control_new(w, ASK_RESIZE, v);
         sim_trace(sim, "volume %u: resize to %llu sectors", v->number,
                   (unsigned long long)(size / VOLUME_SECTOR));
-        volume_resize(v->vol, size, c, resized);
+        volume_resize(v->vol, oracle_real_size(v, size), c, resized);
 }
 
 /* ---- owners ---- */
@@ -260,6 +276,21 @@ static void checkpointed(void *ctx, int status)
         control_end(c);
 }
 
+/* Blocks [from, to) of the pool's volume were listed as mapped, or were not. */
+static void check_mapped(const struct control *c, uint64_t from, uint64_t to, bool listed)
+{
+        uint64_t split = c->v->split_bytes / ZP_BLOCK, gap = c->v->gap_bytes / ZP_BLOCK;
+        if (listed && (to > c->nblocks + gap || (gap && to > split && from < split + gap)))
+                sim_fail(c->w->sim, "map of volume %u: blocks %llu..%llu are listed and not there",
+                         c->v->number, (unsigned long long)from, (unsigned long long)to);
+        uint64_t first = from < split ? from : MAX(from, split + gap) - gap;
+        uint64_t end = to <= split ? to : MAX(to, split + gap) - gap;
+        for (uint64_t b = first; b < MIN(end, c->nblocks); b++)
+                if (c->kinds[b] == (listed ? -1 : 1))
+                        sim_fail(c->w->sim, "map of volume %u: block %llu is %s", c->v->number,
+                                 (unsigned long long)b, listed ? "listed but a hole" : "missing");
+}
+
 static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
 {
         struct control *c = ctx;
@@ -273,27 +304,21 @@ static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
         uint64_t at = c->next_block;
         for (uint32_t i = 0; i < n; i++) {
                 const struct volume_extent *e = &c->extents[i];
-                uint64_t end = e->block + e->nblocks;
-                if (!e->nblocks || end > c->nblocks || (i && e->block <= at) || e->block < at)
+                if (!e->nblocks || (i && e->block <= at) || e->block < at)
                         sim_fail(sim, "map of volume %u: extent %u (%llu+%llu) out of order",
                                  c->v->number, i, (unsigned long long)e->block,
                                  (unsigned long long)e->nblocks);
-                for (uint64_t b = at; b < end; b++)
-                        if (c->kinds[b] == (b < e->block ? 1 : -1))
-                                sim_fail(sim, "map of volume %u: block %llu is %s", c->v->number,
-                                         (unsigned long long)b,
-                                         b < e->block ? "missing" : "listed but a hole");
-                at = end;
+                check_mapped(c, at, e->block, false);
+                at = e->block + e->nblocks;
+                check_mapped(c, e->block, at, true);
         }
         if (next_block != UINT64_MAX && (next_block < at || next_block <= c->next_block))
                 sim_fail(sim, "map of volume %u: goes on at %llu, behind %llu", c->v->number,
                          (unsigned long long)next_block, (unsigned long long)at);
-        for (uint64_t b = at; b < MIN(next_block, c->nblocks); b++)
-                if (c->kinds[b] == 1)
-                        sim_fail(sim, "map of volume %u: block %llu is missing", c->v->number,
-                                 (unsigned long long)b);
+        uint64_t blocks = c->nblocks + c->v->gap_bytes / ZP_BLOCK;
+        check_mapped(c, at, MIN(next_block, blocks), false);
         c->next_block = next_block;
-        if (next_block < c->nblocks) {
+        if (next_block < blocks) {
                 volume_map(c->v->vol, next_block, c->extents, ARRAY_SIZE(c->extents), c, mapped);
                 return;
         }
