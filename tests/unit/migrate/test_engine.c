@@ -537,6 +537,24 @@ static void test_a_guest_that_was_resumed_is_not_offered_any_more(void)
         teardown(1);
 }
 
+/* A migration that libvirt gave up before the target came leaves a token and no callback. */
+static void test_an_offer_that_nobody_came_for_ends_with_its_guest(void)
+{
+        char token[OWNER_TOKEN_TEXT];
+
+        setup(1, 300);
+        start_guest(&a, 1);
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        t_turns(loop, 20);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
+        stop_guest(&a, 1);
+        owner_domain_released(migrate_owner(a.m), &domain);
+        for (unsigned i = 0; i < 100 && t_state(vol(&a, 0)) == OWNER_OFFERED; i++)
+                t_turns(loop, 5);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_ACTIVE);
+        teardown(1);
+}
+
 static void test_a_deleted_volume_takes_its_stale_copies_along(void)
 {
         struct t_answer ans;
@@ -570,6 +588,7 @@ static const struct t_case cases[] = {
     T_CASE(test_a_copy_begun_again_for_the_same_token_is_whole),
     T_CASE(test_a_paused_guest_moves_by_what_its_release_announced),
     T_CASE(test_a_guest_that_was_resumed_is_not_offered_any_more),
+    T_CASE(test_an_offer_that_nobody_came_for_ends_with_its_guest),
     T_CASE(test_a_deleted_volume_takes_its_stale_copies_along),
 };
 T_MAIN("migration engine", cases)
