@@ -242,11 +242,19 @@ class Lab:
                 host.virsh("undefine", domain, check=False)
         for host in self.hosts.values():
             for pool in host.virsh("pool-list", "--all", "--name").split():
-                host.virsh("pool-destroy", pool, check=False)
-                host.virsh("pool-delete", pool, check=False)
-                host.virsh("pool-undefine", pool)
+                self._remove_pool(host, pool)
             for image in host.path("/srv").glob("*.img"):
                 image.unlink()
+
+    def _remove_pool(self, host, pool):
+        """A migration that was refused a moment ago may still hold a volume; not for long."""
+        deadline = time.monotonic() + 15
+        while pool in host.virsh("pool-list", "--name").split():
+            done = host.run("virsh", "-q", "pool-destroy", pool, check=False)
+            if done.returncode and time.monotonic() > deadline:
+                raise LabError(f"host {host.name}: pool {pool} cannot be stopped: {done.stderr.strip()}")
+        host.virsh("pool-delete", pool, check=False)
+        host.virsh("pool-undefine", pool)
 
     # --- event logs
 
