@@ -30,6 +30,7 @@ static void power_on(struct sim *sim, struct zdev **devs)
         sim->cut_at = UINT64_MAX;
         sim->slow_permille = 0;
         sim->faulty = sim->gave_up = false;
+        sim->woken = NULL;
         sim->held = false;
 }
 
@@ -80,7 +81,7 @@ void life_cut(struct sim *sim)
                 verify_keep_table(sim);
         power_off(sim, cut);
         pool_abandon(sim->pool);
-        sim->pool = NULL;
+        sim->pool = sim->woken = NULL;
         work_power_cut(sim->work);
         oracle_power_cut(sim->oracle);
 }
@@ -108,7 +109,7 @@ static void answered(void *ctx, int status, const struct err *err)
 static void exported(void *ctx, int status)
 {
         answered(ctx, status, NULL);
-        ((struct answer *)ctx)->sim->pool = NULL;
+        ((struct answer *)ctx)->sim->pool = ((struct answer *)ctx)->sim->woken = NULL;
 }
 
 static void imported(void *ctx, int status, const struct err *err, struct pool *pool)
@@ -189,15 +190,17 @@ static bool import_once(struct sim *sim, uint64_t cut_at)
         sim->phase = "importing";
         power_on(sim, devs);
         sim->cut_at = cut_at;
+        sim->faulty = sim->faults && sim_chance(sim, 1, 4);
         pool_import(devs, sim->nmedia, &sim->host, &sim->options, &a, imported);
         bool whole = sim_run_until(sim, &a.done, "import");
         sim->imports++;
-        if (whole && a.status < 0)
+        if (whole && a.status < 0 && !(sim->faulty && a.status == -EIO))
                 sim_fail(sim, "import: %d %s", a.status, a.text);
         if (!whole)
                 run_out(sim, &a, "import");
+        sim->faulty = false;
         sim->pool = a.status < 0 ? NULL : a.pool;
-        if (whole && !sim->power_lost) {
+        if (sim->pool && !sim->power_lost) {
                 sim->cut_at = UINT64_MAX;
                 return true;
         }
@@ -205,7 +208,7 @@ static bool import_once(struct sim *sim, uint64_t cut_at)
         power_off(sim, cut);
         if (sim->pool)
                 pool_abandon(sim->pool);
-        sim->pool = NULL;
+        sim->pool = sim->woken = NULL;
         return false;
 }
 

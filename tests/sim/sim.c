@@ -94,6 +94,12 @@ bool sim_step(struct sim *sim)
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
         if (ticked)
                 pool_tick(sim->pool);
+        if (sim->woken) { /* perhaps one that is still being imported */
+                struct pool *pool = sim->woken;
+                sim->woken = NULL;
+                ticked = true;
+                pool_tick(pool);
+        }
         if (sim->commands - sim->progress_at > MAX_COMMANDS && sim->work)
                 keeps_busy(sim);
         if (sim->power_lost && !lost_before)
@@ -140,6 +146,11 @@ static void host_random(void *ctx, void *buf, size_t len)
         struct sim *sim = ctx;
         for (size_t i = 0; i < len; i++)
                 ((uint8_t *)buf)[i] = (uint8_t)(rng_next(&sim->pool_rng) >> 24);
+}
+
+static void host_wake(void *ctx, struct pool *pool)
+{
+        ((struct sim *)ctx)->woken = pool;
 }
 
 static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
@@ -214,6 +225,8 @@ static void choose_options(struct sim *sim)
         sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
         sim->host = (struct pool_host){
             .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
+        if (sim_chance(sim, 1, 2))
+                sim->host.wake = host_wake;
         host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
         uuid_from_random(&sim->pool_uuid);
 }

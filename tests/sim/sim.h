@@ -49,6 +49,7 @@ struct sim {
         unsigned slow_permille; /* of device operations */
 
         struct pool *pool; /* NULL: not imported */
+        struct pool *woken; /* wants a tick at once; NULL: none */
         struct pool_host host;
         struct pool_options options;
         struct uuid pool_uuid;
