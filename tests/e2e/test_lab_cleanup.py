@@ -24,7 +24,7 @@ with Lab(None, {guest!r}) as lab:
 
 
 def run(lab, options):
-    for number, keeps_directory in (signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGKILL, True):
+    for number, keeps_directory in (signal.SIGTERM, False), (signal.SIGKILL, True):
         before = traces()
         code = CHILD.format(here=str(Path(__file__).parent), guest=str(lab.guest_source))
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
