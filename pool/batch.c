@@ -243,7 +243,7 @@ static void batch_done(struct batch *b, int status)
         group_dev(pool, b->group)->written++;
         list_del(&b->inflight);
         b->stream->inflight = NULL;
-        pool->sending -= b->ndata;
+        pool->sending -= b->pages;
         if (status < 0) {
                 batch_failed(b, status);
                 return;
@@ -334,7 +334,7 @@ static void batch_issue(struct batch *b)
         g->last_seq = h.seq;
         g->last_sum = h.sum;
         g->tail = b->off + b->nhdr + b->ndata;
-        pool->sending += b->ndata;
+        pool->sending += b->pages;
         gather_iov(b);
         b->stream->inflight = b;
         list_add_tail(&pool->inflight, &b->inflight);
@@ -378,8 +378,32 @@ void stream_seal(struct pool *pool, struct stream *s)
         list_add_tail(&s->ready, &b->node);
 }
 
+/* Table pages the item changes that prev did not, at most. */
+static uint32_t pages_changed(const struct item *prev, const struct item *it)
+{
+        if (!it->data)
+                return 2 * MAX_HEIGHT;
+        if (prev && prev->data && prev->tree == it->tree &&
+            prev->index / ENTRIES == it->index / ENTRIES)
+                return 0;
+        return MAX_HEIGHT;
+}
+
+/* Table pages the class may change before the next checkpoint: they must find room there, and for
+ * cleaning room is kept. */
+static uint64_t pages_allowed(const struct pool *pool, enum cls cls)
+{
+        uint64_t room = space_table_room(pool), used = pool->ndirty + pool->sending;
+
+        if (cls == CLASS_USER)
+                room -= MIN(room, 2 * (uint64_t)pool->max_cap);
+        room = MIN(room, 2 * space_dirty_limit(pool));
+        return room > used ? room - used : 0;
+}
+
 /* How many items from the head fit into the group, and what they take. */
-static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, struct batch *b)
+static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, struct batch *b,
+                        uint64_t may_change)
 {
         struct pdev *d = group_dev(pool, g);
         uint32_t limit = MIN((uint32_t)BATCH_BLOCKS, d->dev->geo.max_io_blocks);
@@ -397,8 +421,10 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
                         break;
                 if (g->wp + nhdr + ndata + sum > g->cap)
                         break;
-                if (n && pool->ndirty + 2 * (pool->sending + ndata) > 2 * space_dirty_limit(pool))
+                uint32_t pages = b->pages + pages_changed(prev, it);
+                if (n && pages > may_change)
                         break;
+                b->pages = pages;
                 if (big)
                         g->nosummary = true;
                 bytes = more;
@@ -419,10 +445,17 @@ static bool take(struct pool *pool, struct stream *s)
         struct group *g = s->open;
         if (!g)
                 return false;
+        uint64_t may_change = pages_allowed(pool, s->cls);
+        s->starved = may_change < pages_changed(NULL, list_first(&s->items, struct item, node));
+        if (s->starved) {
+                if (pool->ndirty >= space_dirty_limit(pool) / 2 || clean_idle(pool))
+                        ckpt_start(pool, NULL);
+                return false;
+        }
         struct batch *b = batch_new(pool, s, g, BATCH_RECORDS);
         if (!b)
                 return false;
-        uint32_t n = measure(pool, s, g, b);
+        uint32_t n = measure(pool, s, g, b, may_change);
         if (!n) {
                 batch_free(b);
                 if (g->wp) {

@@ -32,6 +32,7 @@ struct cleaner {
         struct list items; /* moves not queued yet */
         uint32_t nitems, writing;
         bool reading, ended;
+        uint64_t wait_root; /* not before the root of that generation, or its failure */
         bool marked; /* table pages of the victim: they go with the next checkpoint */
         uint64_t paid; /* user blocks already answered with cleaning */
         uint64_t credit; /* blocks that may be moved */
@@ -71,7 +72,8 @@ bool clean_wanted(const struct pool *pool)
 static bool urgent(const struct pool *pool)
 {
         const struct stream *s = &pool->streams[CLASS_USER];
-        bool blocked = !list_empty(&s->items) && !s->inflight && list_empty(&s->ready) && !s->open;
+        bool blocked = !list_empty(&s->items) && !s->inflight && list_empty(&s->ready) &&
+                       (!s->open || s->starved);
 
         return blocked || pool->count.free + pool->count.emptied <= LOW_FREE;
 }
@@ -292,6 +294,12 @@ static void clean_batch(struct cleaner *c)
                 c->ended = true;
                 return;
         }
+        if (h.cls == CLASS_TABLE && c->pool->ndirty &&
+            c->pool->ndirty + c->pool->sending + 2 * h.data_blocks > space_table_room(c->pool)) {
+                c->wait_root = c->pool->generation + 1; /* what is changed already goes first */
+                ckpt_start(c->pool, NULL);
+                return;
+        }
         while (record_next(buf + HEADER_FIXED, h.record_bytes, &pos, &data, &rec) > 0)
                 clean_record(c, &h, &rec);
         c->off += h.header_blocks + h.data_blocks;
@@ -312,6 +320,8 @@ static void begin(struct cleaner *c, struct group *g)
 
 static bool must_wait(struct cleaner *c)
 {
+        if (c->wait_root > c->pool->generation && c->pool->ckpt.state != CKPT_IDLE)
+                return true;
         if (!urgent(c->pool) && !c->credit)
                 return true;
         if (!c->marked || c->pool->ndirty < space_dirty_limit(c->pool))

@@ -182,6 +182,7 @@ struct batch {
         struct group *group;
         enum batch_kind kind;
         uint32_t off, nhdr, ndata;
+        uint32_t pages; /* that it may change, at most */
         uint64_t seq;
         struct list items;
         uint8_t *hdr;
@@ -201,6 +202,7 @@ struct stream {
         struct list ready; /* placed batches, written before any item is taken */
         struct list items;
         uint32_t nitems;
+        bool starved; /* waits for room for the pages its items would change */
         struct group *closing; /* its zone is being finished: nothing is opened before */
 };
 
@@ -343,6 +345,7 @@ bool space_admits(const struct pool *pool, uint64_t blocks);
 uint64_t space_budget(const struct pool *pool);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
+uint64_t space_table_room(const struct pool *pool);
 void space_init(struct pool *pool);
 /* Lets held requests go as far as space reaches. */
 void space_release(struct pool *pool);
@@ -603,7 +606,7 @@ struct pool {
         struct list creating; /* creations and deletions that are not durable yet */
         struct list trees[TREE_BUCKETS];
         uint64_t npages, ndirty; /* table pages in RAM, and changed ones */
-        uint64_t sending; /* data blocks of batches in flight */
+        uint64_t sending; /* pages that batches in flight may change */
         uint64_t live; /* mapped blocks of all volumes */
         uint64_t reserved; /* blocks promised to writes under way */
         uint64_t budget; /* blocks that data and pages may take */

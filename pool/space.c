@@ -35,6 +35,21 @@ void space_init(struct pool *pool)
         pool->budget = total > kept ? total - kept : 0;
 }
 
+/* Table pages that would find room now, in what is open and free; cautiously. */
+uint64_t space_table_room(const struct pool *pool)
+{
+        const struct group *t = pool->streams[CLASS_TABLE].open;
+        uint64_t room = t && t->cap - t->wp > 4 ? t->cap - t->wp - 4 : 0, per = 128;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                per = MIN(per, pool->devs[i].dev->geo.max_io_blocks);
+        per = MAX(per, 2u);
+        room += pool->count.free_blocks - 4 * (uint64_t)pool->count.free;
+        room = room / per * (per - 1) + (room % per ? room % per - 1 : 0);
+        uint64_t fixed = pool->nvolumes + 4u; /* inodes, the catalog */
+        return room > fixed ? room - fixed : 0;
+}
+
 /* The pages of one checkpoint must fit into what is kept free for tables. */
 uint64_t space_dirty_limit(const struct pool *pool)
 {
