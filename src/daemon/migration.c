@@ -259,7 +259,11 @@ void migration_volume_info(const struct dvol *v, struct migration_info *ret_info
 
 int migration_check(const struct dvol *v, const char *what, struct err *err)
 {
-        return v->migrate ? owner_volume_check(migrate_volume_owner(v->migrate), what, err) : 0;
+        int rc = v->migrate ? owner_volume_check(migrate_volume_owner(v->migrate), what, err) : 0;
+
+        if (rc == 0 && v->migrate)
+                owner_volume_unoffer(migrate_volume_owner(v->migrate));
+        return rc;
 }
 
 struct before_delete {

@@ -133,6 +133,7 @@ static void on_frame(void *ctx, struct peer *p, const struct peer_frame *f)
                 return;
         case PEER_OPEN:
         case PEER_ACK:
+        case PEER_FAIL:
                 g = owner_group_by_token(m->owner, &f->token);
                 s = g ? migrate_source_of(m, g) : NULL;
                 if (s) {
@@ -143,7 +144,10 @@ static void on_frame(void *ctx, struct peer *p, const struct peer_frame *f)
                         snprintf(no.fail.text, sizeof(no.fail.text), "it is not offered any more");
                         peer_send(p, &no);
                 }
-                return;
+                if (s || f->type != PEER_FAIL)
+                        return;
+                /* of a source, then */
+                __attribute__((fallthrough));
         default:
                 for (it = m->pulls.next; it != &m->pulls; it = next) {
                         next = it->next;
@@ -356,6 +360,8 @@ int migrate_volume_remove(struct migrate_volume *v, bool force, struct err *err)
 
         if (!v)
                 return 0;
+        if (force)
+                owner_volume_unoffer(v->owner);
         if (v->logged_by)
                 return err_set(err, EBUSY, "the change log of volume %s/%s is in use", v->pool,
                                owner_volume_name(v->owner));

@@ -353,12 +353,20 @@ void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info
             .hidden = state == OWNER_GIVEN || state == OWNER_STAGED || state == OWNER_REFUSED ||
                       state == OWNER_TOMB,
             .evictable = v->rec.evictable,
-            .migrating =
-                g && (state == OWNER_OFFERED || state == OWNER_SUSPENDED || state == OWNER_STAGED),
+            .migrating = g && ((state == OWNER_OFFERED && g->pulled) || state == OWNER_SUSPENDED ||
+                               state == OWNER_STAGED),
             .rings_on = v->rings,
         };
         if (state != OWNER_ACTIVE && rec->nhosts)
                 snprintf(ret_info->peer, sizeof(ret_info->peer), "%s", rec->hosts[0].address);
+}
+
+void owner_volume_unoffer(struct owner_volume *v)
+{
+        const struct err why = {ECANCELED, "the volume was changed by a person"};
+
+        if (v->group && v->group->state == OWNER_OFFERED && !v->group->pulled)
+                owner_source_failed(v->group, &why);
 }
 
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err)

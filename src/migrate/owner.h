@@ -126,12 +126,15 @@ struct owner_info {
         char peer[OWNER_ADDRESS]; /* empty: none */
         bool hidden; /* another host owns it, or it is dead */
         bool evictable;
-        bool migrating; /* a token lives, or data is staged */
+        bool migrating; /* a target copies, or data is staged. An offer that nobody took up does
+                           not count (libvirt never says that it gave up): owner_volume_unoffer */
         bool rings_on;
 };
 void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info);
 /* May a person (CLI, virsh) read, write, resize, wipe it now? 0, or -EBUSY, -EREMOTE with text. */
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err);
+/* An offer of it that nobody took up ends: before a person's operation. Harmless otherwise. */
+void owner_volume_unoffer(struct owner_volume *v);
 struct owner_volume *owner_volume_by_uuid(struct owner *o, const struct uuid *uuid);
 struct owner_volume *owner_volume_in_pool(struct owner *o, const char *pool,
                                           const struct uuid *uuid);
@@ -196,6 +199,8 @@ struct owner_volume *owner_group_volume(const struct owner_group *g, uint32_t i)
 uint64_t owner_volume_epoch(const struct owner_volume *v);
 /* Hosts that hold or held a copy of any volume of the group, without this one. */
 uint32_t owner_group_holders(const struct owner_group *g, struct owner_host out[OWNER_MAX_HOSTS]);
+/* A target has begun to copy: from now on the volumes count as being migrated. */
+void owner_group_set_pulled(struct owner_group *g);
 void *owner_group_context(const struct owner_group *g);
 void owner_group_set_context(struct owner_group *g, void *context);
 /* The live outgoing token of a domain: NULL none. The token that Release announced for a paused

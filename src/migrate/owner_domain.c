@@ -47,14 +47,19 @@ int owner_domain_seed(struct owner *o, const struct uuid *domain, struct owner_v
 
 void owner_domain_released(struct owner *o, const struct uuid *domain)
 {
+        const struct err ended = {ECANCELED, "the domain has ended on this host"};
         struct owner_domain *d = domain_find(o, domain);
         struct owner_group *g, *tmp;
 
-        list_for_each_safe (g, tmp, &o->groups, node)
-                if (uuid_equal(&g->base.domain, domain) &&
-                    (g->state == OWNER_OFFERED || g->state == OWNER_SUSPENDED ||
-                     g->state == OWNER_OWNED))
+        list_for_each_safe (g, tmp, &o->groups, node) {
+                if (!uuid_equal(&g->base.domain, domain) || g->unresolved)
+                        continue;
+                if (g->state == OWNER_STAGED)
+                        owner_target_failed(g, &ended); /* its QEMU will not run any more */
+                else if (g->state == OWNER_OFFERED || g->state == OWNER_SUSPENDED ||
+                         g->state == OWNER_OWNED)
                         owner_dispatch(g, OWNER_EV_QEMU_GONE, 0, NULL, NULL);
+        }
         if (d) {
                 list_del(&d->node);
                 free(d);

@@ -81,6 +81,7 @@ struct owner_group {
         uint64_t seq;
         bool unresolved; /* waits for the pool of a sibling (owner_resolve.c) */
         bool have_delta, taking, preparing, resuming;
+        bool pulled; /* a target has begun to copy */
         bool failed_later; /* FAILED came while a write was under way */
         bool broken; /* a record could not be written: nothing is served any more */
         pid_t qemu_pid;

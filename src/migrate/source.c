@@ -622,6 +622,7 @@ void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
                 if (s->peer)
                         source_peer_down(s, s->peer);
                 s->peer = p;
+                owner_group_set_pulled(s->g);
                 if (s->session != f->open.session || !uuid_equal(&s->puller, &peer_host(p)->uuid))
                         begin_session(s, p, f->open.session);
                 eventlog_emit("migrate-pulled", "\"volumes\":%u", s->nvolumes);
@@ -629,6 +630,11 @@ void source_frame(struct source *s, struct peer *p, const struct peer_frame *f)
                 if (s->states_read && delta_complete(s))
                         send_delta(s);
                 loop_defer(s->m->s.loop, &s->kick);
+                return;
+        }
+        if (f->type == PEER_FAIL && (p == s->peer || !s->session)) {
+                const struct err why = {f->fail.code ? f->fail.code : EIO, "the target gave up"};
+                owner_source_failed(s->g, &why);
                 return;
         }
         if (f->type != PEER_ACK || p != s->peer)

@@ -107,6 +107,17 @@ static void end(struct pull *p)
         pull_look_again(p);
 }
 
+/* The source would keep its token, and log, for nothing. */
+static void tell_source(struct pull *p)
+{
+        struct peer_frame f = {.type = PEER_FAIL, .token = p->offer.token};
+
+        f.fail.code = p->why.code ? p->why.code : ECANCELED;
+        snprintf(f.fail.text, sizeof(f.fail.text), "%.255s", p->why.msg);
+        if (p->peer && peer_is_up(p->peer))
+                migrate_send_frame(p->peer, &f);
+}
+
 void pull_refuse(struct pull *p, int code, const char *fmt, ...)
 {
         struct owner_group *g;
@@ -128,6 +139,7 @@ void pull_refuse(struct pull *p, int code, const char *fmt, ...)
         }
         if (p->staging)
                 return; /* owner_stage's answer comes back and ends it */
+        tell_source(p);
         end(p);
 }
 
@@ -137,6 +149,8 @@ void pull_stop(struct pull *p)
         struct migrate_progress progress;
 
         pull_progress(p, &progress);
+        if (!g || owner_group_state(g) == OWNER_REFUSED)
+                tell_source(p);
         if (g) {
                 migrate_remember(p->m, g, false, &progress);
                 owner_group_set_context(g, NULL);

@@ -221,14 +221,13 @@ static int hop(int from, enum trouble t)
 
 static void run(uint64_t seed)
 {
-        uint16_t port = (uint16_t)(40000 + (getpid() * 8 + seed * 2) % 20000);
         int at = 0;
 
         rng = (struct rng){seed};
         CU_ASSERT_EQUAL_FATAL(loop_new(&loop), 0);
         for (int h = 0; h < 2; h++) {
                 host[h].max_pause_ns = 0;
-                t_host_init(&host[h], loop, h + 1, (uint16_t)(port + h), 48);
+                t_host_init(&host[h], loop, h + 1, 48);
         }
         for (int h = 0; h < 2; h++)
                 host[h].peers[host[h].npeers++] = host[!h].address;

@@ -4,7 +4,10 @@
 #include "pool/device/mem.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 void t_until(struct loop *loop, const bool *flag, unsigned seconds)
 {
@@ -264,7 +267,21 @@ void t_host_start(struct t_host *h)
         }
 }
 
-void t_host_init(struct t_host *h, struct loop *loop, int number, uint16_t port, uint32_t nr_zones)
+/* A port that nobody uses at this moment. */
+static uint16_t free_port(void)
+{
+        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof(sa);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        CU_ASSERT_TRUE_FATAL(fd >= 0);
+        CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&sa, len), 0);
+        CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+        close(fd);
+        return ntohs(sa.sin_port);
+}
+
+void t_host_init(struct t_host *h, struct loop *loop, int number, uint32_t nr_zones)
 {
         *h = (struct t_host){.loop = loop,
                              .number = number,
@@ -272,7 +289,7 @@ void t_host_init(struct t_host *h, struct loop *loop, int number, uint16_t port,
                              .max_pause_ns = h->max_pause_ns};
         list_init(&h->volumes);
         memset(h->uuid.b, 0x10 * number, sizeof(h->uuid.b));
-        snprintf(h->address, sizeof(h->address), "127.0.0.1:%u", port);
+        snprintf(h->address, sizeof(h->address), "127.0.0.1:%u", free_port());
         strcpy(h->pool_names[0], "tank");
         strcpy(h->pool_names[1], "pond");
         for (int i = 0; i < T_POOLS; i++)

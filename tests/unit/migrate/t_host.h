@@ -45,7 +45,7 @@ struct t_host {
 };
 
 /* Makes the host's pools ("tank", "pond") and starts it. nr_zones of 64 blocks a pool. */
-void t_host_init(struct t_host *h, struct loop *loop, int number, uint16_t port, uint32_t nr_zones);
+void t_host_init(struct t_host *h, struct loop *loop, int number, uint32_t nr_zones);
 void t_host_start(struct t_host *h);
 /* Ends ownership, engine and controllers; the pools keep what is durable. */
 void t_host_stop(struct t_host *h);

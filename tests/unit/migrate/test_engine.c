@@ -18,20 +18,11 @@ struct path {
 };
 static const struct path paths[2] = {{"tank", "v0"}, {"pond", "v1"}};
 
-static uint16_t free_port(void)
-{
-        static uint16_t next;
-
-        if (!next)
-                next = (uint16_t)(20000 + getpid() % 20000);
-        return ++next;
-}
-
 static void setup(unsigned nvolumes, uint64_t blocks)
 {
         CU_ASSERT_EQUAL_FATAL(loop_new(&loop), 0);
-        t_host_init(&a, loop, 1, free_port(), 48);
-        t_host_init(&b, loop, 2, free_port(), 48);
+        t_host_init(&a, loop, 1, 48);
+        t_host_init(&b, loop, 2, 48);
         a.peers[a.npeers++] = b.address;
         b.peers[b.npeers++] = a.address;
         rng = (struct rng){12345};
@@ -380,6 +371,13 @@ static void refused_with(struct t_host *to, unsigned n, int code, const char *te
         CU_ASSERT_PTR_NOT_NULL(strstr(in.err.msg, text));
 }
 
+/* A token as `virsh migrate` makes one; it ends with the refusal. */
+static void offer(struct t_host *h, char token[OWNER_TOKEN_TEXT])
+{
+        t_turns(loop, 20);
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(h->m), &domain, PID, token, NULL), 0);
+}
+
 static void test_refusals_say_why_and_change_nothing(void)
 {
         char token[OWNER_TOKEN_TEXT];
@@ -389,12 +387,13 @@ static void test_refusals_say_why_and_change_nothing(void)
         start_guest(&a, 2);
         guest_writes(&a, 2, 30);
         refused_with(&b, 2, ENOENT, "no peer offers");
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        offer(&a, token);
         refused_with(&b, 1, EINVAL, "does not name");
         b.npeers = 0;
         refused_with(&b, 2, ENOENT, "no peers");
         b.npeers = 1;
         struct t_vol *other = t_vol_create(&b, "pond", "v1", 10);
+        offer(&a, token);
         refused_with(&b, 2, EEXIST, "another volume with the name v1");
         owner_delete(migrate_volume_owner(other->mv), &t_answer_init(&ans)->r);
         t_until(loop, &ans.done, 5);
@@ -404,9 +403,43 @@ static void test_refusals_say_why_and_change_nothing(void)
         refused_with(&b, 2, ENOENT, "pool pond is not imported");
         b.pools[1] = pond;
         CU_ASSERT_PTR_NULL(t_vol_find(&b, "tank", "v0"));
-        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
+        t_turns(loop, 20);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_ACTIVE);
         CU_ASSERT_TRUE(t_gate(vol(&a, 0)));
         teardown(2);
+}
+
+static void test_an_offer_that_came_to_nothing_does_not_hold_the_volume(void)
+{
+        char token[OWNER_TOKEN_TEXT];
+        struct owner_info info;
+        struct t_answer in;
+
+        setup(1, 300);
+        start_guest(&a, 1);
+        struct owner_volume *v = migrate_volume_owner(vol(&a, 0)->mv);
+        /* nobody asked */
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        owner_volume_info(v, &info);
+        CU_ASSERT_EQUAL(info.state, OWNER_OFFERED);
+        CU_ASSERT_FALSE(info.migrating);
+        owner_volume_unoffer(v);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_ACTIVE);
+        t_turns(loop, 10);
+        /* the domain ended on the target before it could run there */
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        begin_incoming(&b, 1, &in);
+        t_until(loop, &in.done, 10);
+        owner_volume_info(v, &info);
+        CU_ASSERT_TRUE(info.migrating);
+        owner_volume_unoffer(v); /* no: it is being copied */
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
+        owner_domain_released(migrate_owner(b.m), &domain);
+        t_turns(loop, 50);
+        CU_ASSERT_EQUAL(t_state(vol(&b, 0)), OWNER_REFUSED);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_ACTIVE);
+        CU_ASSERT_TRUE(t_gate(vol(&a, 0)));
+        teardown(1);
 }
 
 static void test_a_pool_that_is_too_full_is_refused_before_anything_is_made(void)
@@ -583,6 +616,7 @@ static const struct t_case cases[] = {
     T_CASE(test_what_was_given_comes_back_when_the_target_never_ran_it),
     T_CASE(test_a_new_owner_that_runs_is_never_robbed),
     T_CASE(test_refusals_say_why_and_change_nothing),
+    T_CASE(test_an_offer_that_came_to_nothing_does_not_hold_the_volume),
     T_CASE(test_a_pool_that_is_too_full_is_refused_before_anything_is_made),
     T_CASE(test_hanging_up_cancels_and_the_guest_goes_on),
     T_CASE(test_a_copy_begun_again_for_the_same_token_is_whole),
