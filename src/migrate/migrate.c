@@ -211,6 +211,7 @@ int migrate_new(const struct migrate_settings *settings, const struct migrate_ho
         list_init(&m->pulls);
         list_init(&m->past);
         list_init(&m->writes);
+        list_init(&m->resumes);
 
         struct owner_settings os = {
             .loop = m->s.loop,
@@ -257,7 +258,8 @@ static void stop_more(struct loop_timer *t)
         struct migrate *m = st->m;
         uint64_t now = clock_now_ns();
 
-        if ((!list_empty(&m->sources) || !list_empty(&m->pulls) || !list_empty(&m->writes)) &&
+        if ((!list_empty(&m->sources) || !list_empty(&m->pulls) || !list_empty(&m->writes) ||
+             !list_empty(&m->resumes)) &&
             now < st->until_ns) {
                 loop_timer_arm(m->s.loop, t, now + STOP_POLL_NS);
                 return;
@@ -362,6 +364,8 @@ int migrate_volume_remove(struct migrate_volume *v, bool force, struct err *err)
                 return 0;
         if (force)
                 owner_volume_unoffer(v->owner);
+        if (!list_empty(&v->m->resumes))
+                return err_set(err, EBUSY, "controllers are being resumed");
         if (v->logged_by)
                 return err_set(err, EBUSY, "the change log of volume %s/%s is in use", v->pool,
                                owner_volume_name(v->owner));

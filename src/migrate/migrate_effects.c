@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 struct resume_op {
+        struct list node; /* of migrate.resumes */
         struct migrate *m;
         struct owner_token token;
         uint32_t left;
@@ -162,6 +163,7 @@ static void resume_ended(struct resume_op *op)
                 eventlog_emit("controller-resumed", "\"status\":%d", op->status);
                 owner_resumed(g, op->status);
         }
+        list_del(&op->node);
         free(op);
 }
 
@@ -191,6 +193,7 @@ static void op_resume(void *ctx, struct owner_group *g)
         op->m = m;
         op->token = *owner_group_token(g);
         op->later.call = resume_later;
+        list_add_tail(&m->resumes, &op->node);
         for (uint32_t i = 0; i < owner_group_nvolumes(g); i++)
                 op->left += migrate_group_volume(g, i) != NULL;
         if (!op->left)

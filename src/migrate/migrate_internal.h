@@ -51,6 +51,7 @@ struct migrate {
         struct list pulls;
         struct list past;
         struct list writes; /* store_write: a record is being written */
+        struct list resumes; /* controllers are being resumed */
         unsigned npast;
         uint64_t next_request;
         bool freeing;
