@@ -198,6 +198,11 @@ static bool import_once(struct sim *sim, uint64_t cut_at)
                 sim_fail(sim, "import: %d %s", a.status, a.text);
         if (!whole)
                 run_out(sim, &a, "import");
+        for (uint32_t i = 0; a.status < 0 && i < sim->nmedia; i++)
+                if (media_pending(sim->media[i]))
+                        sim_fail(sim,
+                                 "the import has failed (%d) and operations are still in flight",
+                                 a.status);
         sim->faulty = false;
         sim->pool = a.status < 0 ? NULL : a.pool;
         if (sim->pool && !sim->power_lost) {
