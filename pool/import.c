@@ -21,17 +21,28 @@ static void import_free(struct import *im)
         free(im);
 }
 
+static void import_over(void *ctx)
+{
+        struct import *im = ctx;
+
+        im->done(im->ctx, -im->err.code, &im->err, NULL);
+        import_free(im);
+}
+
 void import_fail(struct import *im, int code, const char *fmt, ...)
 {
-        struct err err = {.code = code};
         va_list ap;
 
+        if (im->failed)
+                return;
+        im->failed = true;
+        im->err.code = code;
         va_start(ap, fmt);
-        vsnprintf(err.msg, sizeof(err.msg), fmt, ap);
+        vsnprintf(im->err.msg, sizeof(im->err.msg), fmt, ap);
         va_end(ap);
-        im->pool->dead = true; /* freed when the present completion is through; devices stay */
-        im->done(im->ctx, -code, &err, NULL);
-        import_free(im);
+        im->pool->gone = import_over;
+        im->pool->gone_ctx = im;
+        im->pool->dead = true; /* freed when what is in flight has come back; devices stay */
 }
 
 static int missing(struct import *im, struct err *err)

@@ -531,6 +531,7 @@ struct import {
         uint64_t seen; /* highest sequence */
         uint64_t mark; /* highest durable mark */
         bool retired_tables;
+        bool failed;
 };
 /* Ends the import: everything it had is freed after done was called. */
 void import_fail(struct import *im, int code, const char *fmt, ...)
@@ -631,7 +632,10 @@ struct pool {
         bool readonly;
         bool marks_held; /* recovery: the mark stands until the first root */
         bool settling, polling;
-        bool dead; /* freed when the present completion is through */
+        bool dead; /* freed when the present completion is through and nothing is in flight */
+        /* Before a dead pool is freed, nothing of it in flight any more: its import failed. */
+        void (*gone)(void *ctx);
+        void *gone_ctx;
         bool closing; /* devices are closed then */
         struct pio kick; /* stands in for a missing host wake-up */
         bool kicking;

@@ -19,9 +19,13 @@ static void pio_done(struct zdev_io *io, int status)
         struct pio *p = container_of(io, struct pio, io);
         struct pool *pool = p->pool;
 
+        /* of a pool that was given up meanwhile: what it belonged to is freed with the last one */
+        bool late = pool && pool->dead && !pool->closing;
+
         if (pool)
                 pool->ops--;
-        p->cb(p, status);
+        if (!late)
+                p->cb(p, status);
         if (pool)
                 pool_settle(pool);
 }
@@ -104,10 +108,15 @@ void pool_settle(struct pool *pool)
         stream_fail_stuck(pool);
         pool_poll(pool);
         pool->settling = false;
-        if (pool->dead)
+        if (pool->dead) {
+                if (pool->ops && !pool->closing)
+                        return; /* the rest is still to come back */
+                if (pool->gone)
+                        pool->gone(pool->gone_ctx);
                 pool_free(pool);
-        else if (!list_empty(&pool->deferred))
+        } else if (!list_empty(&pool->deferred)) {
                 wake(pool);
+        }
 }
 
 /* Block buffers are cut from slabs that live as long as the pool: what an abandoned pool had in
