@@ -8,7 +8,7 @@
  *       <zonepool:device path='/srv/z.img' size='4G' zone='16M' capacity='12M'
  *                        max-open='8' max-active='12'/>
  *       <zonepool:checksum enabled='yes'/>
- *       <zonepool:peer host='hostb' port='7480'/>
+ *       <zonepool:peer host='192.0.2.2' port='7480'/>
  *     </zonepool:options>
  *   </pool>
  *

@@ -13,6 +13,7 @@
 #include "daemon/dvol.h"
 #include "daemon/files.h"
 #include "migrate/owner_record.h"
+#include "migrate/transport.h"
 
 #include <errno.h>
 #include <string.h>
@@ -73,14 +74,13 @@ static int check_device_paths(const struct pool_spec *s, struct err *err)
 static int check_peers(const struct pool_spec *s, struct err *err)
 {
         for (uint32_t i = 0; i < s->npeers; i++) {
-                const char *peer = s->peers[i], *colon = strrchr(peer, ':');
-                char *end = NULL;
-                long port = colon && colon[1] ? strtol(colon + 1, &end, 10) : 0;
-                if (!colon || colon == peer || !end || *end || port < 1 || port > 65535 ||
-                    strlen(peer) >= OWNER_ADDRESS || strpbrk(peer, " \t\"\\"))
-                        return err_set(err, EINVAL,
-                                       "peer '%.80s' must be HOST:PORT of at most %d bytes", peer,
+                const char *peer = s->peers[i];
+                if (strlen(peer) >= OWNER_ADDRESS)
+                        return err_set(err, EINVAL, "peer '%.80s' is longer than %d bytes", peer,
                                        OWNER_ADDRESS - 1);
+                int rc = transport_address_check(peer, err);
+                if (rc < 0)
+                        return rc;
         }
         return 0;
 }

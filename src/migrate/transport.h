@@ -58,6 +58,16 @@ struct transport {
         void (*close)(struct transport_conn *conn);
 };
 
+struct addrinfo;
+
+/* "host:port" into what the socket calls take; to be freed with freeaddrinfo. Numeric, as a name
+ * would block the loop. passive: "*" or nothing as the host means every address. -EINVAL with text.
+ */
+int transport_resolve(const char *address, bool passive, struct addrinfo **ret, struct err *err);
+
+/* Whether connect would take the address. Returns 0 or -EINVAL with text. */
+int transport_address_check(const char *address, struct err *err);
+
 /* Plain TCP: for laboratories only. */
 extern const struct transport transport_tcp;
 

@@ -269,34 +269,6 @@ static void tcp_set_reader(struct transport_conn *c, const struct transport_read
 
 /* ---- addresses ---- */
 
-static int resolve(const char *address, bool passive, struct addrinfo **ret, struct err *err)
-{
-        char host[TRANSPORT_ADDRESS];
-        struct addrinfo hints = {
-            .ai_socktype = SOCK_STREAM,
-            .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | (passive ? AI_PASSIVE : 0),
-        };
-        const char *colon = strrchr(address, ':');
-
-        if (!colon || strlen(address) >= sizeof(host) || !colon[1])
-                return err_set(err, EINVAL, "peer address '%s' is not HOST:PORT", address);
-        size_t len = (size_t)(colon - address);
-        memcpy(host, address, len);
-        host[len] = '\0';
-        char *h = host;
-        if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
-                host[len - 1] = '\0';
-                h++;
-        }
-        int rc = getaddrinfo(*h && strcmp(h, "*") != 0 ? h : NULL, colon + 1, &hints, ret);
-        if (rc)
-                return err_set(err, EINVAL,
-                               "peer address '%s' is not a numeric HOST:PORT, as in 192.0.2.1:7480 "
-                               "or [2001:db8::1]:7480",
-                               address);
-        return 0;
-}
-
 static void format_peer(const struct sockaddr *sa, socklen_t len, char out[TRANSPORT_ADDRESS])
 {
         char host[48], port[8];
@@ -313,7 +285,7 @@ static int tcp_connect(struct loop *loop, const char *address, struct transport_
                        struct err *err)
 {
         struct addrinfo *ai;
-        int rc = resolve(address, false, &ai, err);
+        int rc = transport_resolve(address, false, &ai, err);
 
         if (rc < 0)
                 return rc;
@@ -369,7 +341,7 @@ static int tcp_listen(struct loop *loop, const char *address, void *ctx,
                       struct transport_listener **ret_listener, struct err *err)
 {
         struct addrinfo *ai;
-        int on = 1, rc = resolve(address, true, &ai, err);
+        int on = 1, rc = transport_resolve(address, true, &ai, err);
 
         if (rc < 0)
                 return rc;

@@ -408,7 +408,8 @@ def test_import_again_takes_new_peers(zonepoold, zonepool):
         assert json.loads(stored.read_text())["peers"] == peers
         # Not named: as they are.
         assert d.json("pool", "import", "tank", image)["peers"] == peers
-        refused("HOST:PORT", d.cli, "pool", "import", "tank", image, "--peer", "nowhere")
+        for peer in ("nowhere", "hostb.example.org:7950", "10.0.0.2:", ":7950x", "10.0.0.2:99999"):
+            refused("HOST:PORT", d.cli, "pool", "import", "tank", image, "--peer", peer)
         d.kill()
         d.start()
         assert d.json("pool", "status", "tank")["peers"] == peers
