@@ -124,6 +124,8 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
                                    .ring_zone = s->best_zone,
                                    .ring_wp = s->best_end,
                                    .ring_switch = !s->best_tail_clean};
+                if (d->ring_switch)
+                        d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
                 list_init(&d->free);
                 return 0;
         }

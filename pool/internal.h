@@ -65,6 +65,7 @@ struct pdev {
         uint32_t ring_wp; /* its end, */
         uint32_t ring_cap; /* blocks of it that are used before the other zone's turn */
         bool ring_switch; /* its tail cannot be trusted: go on in the other zone */
+        uint32_t ring_torn; /* import: where the tail ends, to be covered; 0: nothing is */
 };
 
 /* One device operation of the pool's own. cb may free what contains it. */
@@ -444,9 +445,12 @@ struct label_write {
         uint32_t blocks, sent;
         struct pio pio;
         int step;
+        uint32_t cover; /* blocks still to be covered */
         void (*done)(struct label_write *w, int status);
         void *ctx;
 };
+/* The pointer of a ring zone behind which bytes of a lost root may stand; 0: no such. */
+uint32_t label_torn_at(const struct zdev_zone *z);
 /* Appends a root to the ring, changing zones when it is full. Not durable before a flush. */
 void label_write_start(struct label_write *w);
 

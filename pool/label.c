@@ -7,6 +7,11 @@
  *
  * P3: a root counts once the flush that follows label_write has completed.
  *
+ * A root that power tore may stand with its first blocks below the pointer and the rest above it,
+ * where nothing is read. Finishing the zone would bring it to light, whole, although recovery has
+ * gone another way from the root before it: so as many blocks as a root has are covered with
+ * zeroes, durably, before the zone is finished.
+ *
  * Only so much of a zone is used that a walk stays short.
  */
 #include "pool/internal.h"
@@ -222,7 +227,16 @@ void pool_probe(struct zdev *dev, void *ctx,
 
 /* ---- write ---- */
 
-enum { STEP_WRITE, STEP_FINISH, STEP_RESET };
+enum { STEP_COVER, STEP_COVER_FLUSH, STEP_FINISH, STEP_RESET, STEP_WRITE };
+
+static uint8_t zeroes[ZP_BLOCK] __attribute__((aligned(ZP_BLOCK)));
+
+uint32_t label_torn_at(const struct zdev_zone *z)
+{
+        bool partial = z->state == ZDEV_ZONE_OPEN || z->state == ZDEV_ZONE_CLOSED;
+
+        return partial ? (uint32_t)z->wp_block : 0;
+}
 
 static void write_step(struct label_write *w);
 
@@ -233,13 +247,27 @@ static void written(struct pio *p, int status)
 
         if (w->step == STEP_FINISH) /* harmless when it fails: the zone is reset at its next turn */
                 status = 0;
+        if (status < 0 && (w->step == STEP_COVER || w->step == STEP_COVER_FLUSH)) {
+                d->ring_torn = 0; /* not finished then: it stays as it is until its turn comes */
+                w->step = STEP_RESET;
+                write_step(w);
+                return;
+        }
         if (status < 0) {
                 d->ring_switch = true;
                 d->written++;
                 w->done(w, status);
                 return;
         }
-        if (w->step == STEP_FINISH) {
+        if (w->step == STEP_COVER) {
+                d->written++;
+                d->ring_torn++;
+                if (!--w->cover)
+                        w->step = STEP_COVER_FLUSH;
+        } else if (w->step == STEP_COVER_FLUSH) {
+                d->ring_torn = 0;
+                w->step = STEP_FINISH;
+        } else if (w->step == STEP_FINISH) {
                 w->step = STEP_RESET;
         } else if (w->step == STEP_RESET) {
                 d->ring_zone ^= 1;
@@ -264,7 +292,17 @@ static void write_step(struct label_write *w)
         struct pdev *d = w->pdev;
 
         w->pio.cb = written;
-        if (w->step == STEP_FINISH) {
+        if (w->step == STEP_COVER) {
+                w->pio.iov = (struct iovec){zeroes, ZP_BLOCK};
+                w->pio.io = (struct zdev_io){.op = ZDEV_WRITE,
+                                             .zone = d->ring_zone,
+                                             .block = d->ring_torn,
+                                             .nblocks = 1,
+                                             .iov = &w->pio.iov,
+                                             .niov = 1};
+        } else if (w->step == STEP_COVER_FLUSH) {
+                w->pio.io = (struct zdev_io){.op = ZDEV_FLUSH};
+        } else if (w->step == STEP_FINISH) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = d->ring_zone};
         } else if (w->step == STEP_RESET) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = d->ring_zone ^ 1};
@@ -292,5 +330,9 @@ void label_write_start(struct label_write *w)
         w->step = d->ring_switch || d->ring_wp + w->blocks > share ? STEP_FINISH : STEP_WRITE;
         if (w->step == STEP_FINISH && d->ring_wp == cap && !d->ring_switch)
                 w->step = STEP_RESET;
+        if (w->step == STEP_FINISH && d->ring_torn && d->ring_torn < cap) {
+                w->step = STEP_COVER;
+                w->cover = (uint32_t)MIN(w->blocks, cap - d->ring_torn);
+        }
         write_step(w);
 }
