@@ -135,7 +135,8 @@ def volume_grows(host):
     assert facts(host, "vol-info", *on("v2"))["Capacity"] == "8.00 MiB"
     host.virsh("vol-resize", *on("v2"), "1M", "--delta")
     assert facts(host, "vol-info", *on("v2"))["Capacity"] == "9.00 MiB"
-    refused(host, "vol-resize", *on("v2"), "1M", "--shrink", saying=["shrinking"])
+    # By us, or by libvirt itself when the refused upload above has left more than that in it.
+    refused(host, "vol-resize", *on("v2"), "1M", "--shrink", saying=["shrink"])
     refused(host, "vol-resize", *on("v2"), "16M", "--allocate", saying=["allocation"])
 
 
