@@ -107,8 +107,10 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         bool dead = sim->power_lost;
         int status = 0;
         if (!dead) {
-                if (sim->cut == CUT_NEAR_RESET && io->op == ZDEV_RESET && --sim->cut_countdown == 0)
-                        sim->cut_at = sim->commands + sim_between(sim, 1, 12);
+                bool label = io->op == ZDEV_WRITE && io->zone < 2;
+                if (sim->cut == CUT_NEAR_RESET && (label || io->op == ZDEV_RESET) &&
+                    --sim->cut_countdown == 0)
+                        sim->cut_at = sim->commands + sim_between(sim, 1, label ? 3 : 12);
                 if (++sim->commands == sim->cut_at)
                         sim->power_lost = true; /* the command itself is in flight then */
                 status = check_rules(m, io);

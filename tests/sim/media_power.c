@@ -74,7 +74,7 @@ static void cut_zone(struct media *m, uint32_t zone, enum media_cut cut)
         list_for_each (e, &mz->events, zone)
                 n++;
         uint32_t survive = pick_survivors(sim, cut, n);
-        bool behind = sim_chance(sim, 1, 4); /* data may stay above the pointer */
+        bool behind = sim_chance(sim, zone < 2 ? 2 : 1, 4); /* data may stay above the pointer */
         unsigned holes = 0;
         if (cut != MEDIA_CUT_ALL_LOST && sim_chance(sim, 1, 2))
                 holes = (unsigned)sim_below(sim, sim_chance(sim, 1, 2) ? 100 : 1000);

@@ -308,7 +308,7 @@ static void choose_cut(struct sim *sim)
         sim->cut_at = UINT64_MAX;
         if (sim->cut == CUT_AT_COMMAND)
                 sim->cut_at = sim->commands + sim_between(sim, 1, 1000);
-        sim->cut_countdown = (uint32_t)sim_between(sim, 1, sim->cut == CUT_NEAR_RESET ? 8 : 25);
+        sim->cut_countdown = (uint32_t)sim_between(sim, 1, sim->cut == CUT_NEAR_RESET ? 16 : 25);
         sim->faulty = sim->faults && sim_chance(sim, 1, 2);
         sim->slow_permille = slow[sim_below(sim, ARRAY_SIZE(slow))];
 }

@@ -23,7 +23,7 @@ struct work;
 enum cut_when {
         CUT_NEVER,
         CUT_AT_COMMAND, /* at a device command picked beforehand */
-        CUT_NEAR_RESET, /* a few commands after one of the resets */
+        CUT_NEAR_RESET, /* a few commands after one of the resets or label writes */
         CUT_AT_ANSWER, /* the moment something was reported as durable */
         CUT_AFTER_CALL, /* a few commands after something durable was asked for */
 };
