@@ -7,11 +7,12 @@ ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def stop_on_signals():
-    """SIGTERM and SIGHUP end the program as Ctrl-C does: by an exception, through every `with`."""
+    """SIGTERM and SIGHUP end the program as Ctrl-C does: by an exception, through every `with`. A shell that starts
+    it in the background has SIGINT ignored; it is not here."""
     def end(number, _):
         raise KeyboardInterrupt(f"signal {number}")
 
-    for number in signal.SIGTERM, signal.SIGHUP:
+    for number in ENDING:
         signal.signal(number, end)
 
 
