@@ -374,14 +374,16 @@ bool work_reads_into(const struct work *w, const void *p)
 
 /* ---- a full pool ---- */
 
-/* Blocks that the held requests may need and do not have yet. */
+/* Blocks that the held requests may need and do not have yet: theirs, and pages of a tall tree. */
+enum { TABLE_PAGES = 10 };
+
 static uint64_t blocks_wanted(const struct work *w)
 {
         uint64_t blocks = 0;
         struct request *r;
         list_for_each (r, &w->requests, node)
                 if (r->io.op == VOLUME_WRITE || r->io.op == VOLUME_WRITE_ZEROES)
-                        blocks += r->n / SECTORS_PER_BLOCK + 2;
+                        blocks += r->n / SECTORS_PER_BLOCK + 2 + TABLE_PAGES;
         return blocks;
 }
 
