@@ -22,6 +22,7 @@ LOGS = BUILD / "logs"
 STEP_TIMEOUT_S = 1500
 
 SEEDS, SEEDS_FULL = 2000, 50000
+FUZZ_SECONDS = int(os.environ.get("ZONEPOOL_FUZZ_SECONDS", 60))
 
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1:strict_string_checks=1",
@@ -82,10 +83,10 @@ def show(tail):
         print("      | " + line, flush=True)
 
 
-def build(directory, *options):
+def build(directory, *options, env=None):
     """Builds; True on success. Counts as one result."""
     name = directory.name
-    status, tail, seconds = run(f"build-{name}", [ROOT / "scripts/build", directory, *options])
+    status, tail, seconds = run(f"build-{name}", [ROOT / "scripts/build", directory, *options], env)
     RESULTS.add("FAIL" if status else "ok", "build", " ".join([name, *options]), seconds)
     if status:
         show(tail)
@@ -190,14 +191,20 @@ def step_tsan(options):
 def step_fuzz(options):
     """--full: every fuzzer for a minute; the corpora replay as unit tests in every run."""
     directory = ROOT / "build-check-fuzz"
-    if not build(directory, "-Dfuzzers=true", "-Db_sanitize=address,undefined"):
+    if not build(directory, "-Dfuzzers=true", "-Db_sanitize=address,undefined", "-Dc_args=-fsanitize=fuzzer-no-link",
+                 env={"CC": "clang"}):
         return
     for fuzzer in sorted((directory / "tests/fuzz").glob("fuzz_*")):
-        if fuzzer.is_file() and os.access(fuzzer, os.X_OK):
-            status, tail, seconds = run(fuzzer.name, [fuzzer, "-max_total_time=60", "-timeout=10"], SANITIZER_ENV)
-            RESULTS.add("FAIL" if status else "ok", "fuzz", fuzzer.name, seconds)
-            if status:
-                show(tail)
+        if not fuzzer.is_file():
+            continue
+        found = directory / "corpus" / fuzzer.name
+        found.mkdir(parents=True, exist_ok=True)
+        status, tail, seconds = run(fuzzer.name, [
+            fuzzer, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-print_final_stats=1",
+            f"-artifact_prefix={LOGS}/{fuzzer.name}-", found, ROOT / "tests/fuzz/corpus" / fuzzer.name[5:]], SANITIZER_ENV)
+        RESULTS.add("FAIL" if status else "ok", "fuzz", fuzzer.name, seconds)
+        if status:
+            show(tail)
 
 
 def step_e2e(options):
