@@ -1,5 +1,8 @@
 /* Importing a pool: open, check the labels, recover, attach every volume; see dpool.h.
  *
+ * At a start the daemon before this one may just have been killed, and the kernel keeps its devices
+ * locked until its last I/O has ended: a busy device is tried again for BUSY_PATIENCE_NS then.
+ *
  * One struct import a try. Whatever fails, the devices are closed and nothing is left but, when
  * that was asked for, the FAILED entry in the registry.
  */
@@ -17,11 +20,15 @@
 #include <limits.h>
 #include <string.h>
 
+#define BUSY_PATIENCE_NS UINT64_C(30000000000)
+#define BUSY_RETRY_NS UINT64_C(500000000)
+
 struct import {
         struct dpool *p;
         struct zdev **devs; /* NULL: not ours (any more) */
         bool keep_failed;
         uint64_t start_ns;
+        struct loop_timer retry;
         int status;
         struct err err;
         struct loop_defer
@@ -139,18 +146,36 @@ static int check_not_open(struct daemon *d, const struct pool_spec *spec, struct
 }
 
 /* What can fail at once. */
-static int begin(struct import *im, struct zdev **devs, struct err *err)
+static int begin(struct import *im, struct err *err)
 {
         struct dpool *p = im->p;
         int rc = make_socket_dir(p, err);
 
-        im->devs = devs;
-        if (rc == 0 && !devs)
+        if (rc == 0 && !im->devs)
                 rc = devices_open(p->daemon->loop, p->spec.devices, p->spec.ndevices, &im->devs,
                                   err);
         if (rc == 0 && devices_probe(im->devs, p->spec.ndevices, im, probed) < 0)
                 rc = err_set(err, ENOMEM, "out of memory");
         return rc;
+}
+
+static void try_to_begin(struct import *im)
+{
+        struct loop *loop = im->p->daemon->loop;
+        int rc = begin(im, &im->err);
+
+        if (rc == -EBUSY && im->keep_failed && !im->p->daemon->stopping &&
+            clock_now_ns() < im->start_ns + BUSY_PATIENCE_NS) {
+                im->err = ERR_INIT;
+                loop_timer_arm(loop, &im->retry, clock_now_ns() + BUSY_RETRY_NS);
+        } else if (rc < 0) {
+                end(im, rc);
+        }
+}
+
+static void retry(struct loop_timer *t)
+{
+        try_to_begin(container_of(t, struct import, retry));
 }
 
 void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, bool keep_failed,
@@ -184,8 +209,10 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
         im->ctx = ctx;
         im->done = done;
         im->err = err;
-        if (rc == 0)
-                rc = begin(im, devs, &im->err);
+        im->devs = devs;
+        im->retry.fire = retry;
         if (rc < 0)
                 end(im, rc);
+        else
+                try_to_begin(im);
 }

@@ -2,6 +2,7 @@
 """The command line tool against a live daemon: the life of pools and volumes, refusals that change
 nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
 from zpd import MIB, Daemon, refused, run_tests, wait_for  # noqa: E402
@@ -457,6 +459,20 @@ def test_kill_and_restart_keep_volumes_and_data(zonepoold, zonepool):
                     assert read_file(v["path"], len(data), old * 4 * MIB) == data
         now = d.json("daemon", "status")
         assert now["host_uuid"] == host["host_uuid"] and now["incarnation"] != host["incarnation"]
+
+
+def test_device_that_a_killed_daemon_still_holds_is_waited_for_at_start(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        make_pool(d)
+        d.kill()
+        with open(d.dir / "tank1.img", "rb") as held:  # as the kernel does until its last I/O ended
+            fcntl.flock(held, fcntl.LOCK_EX)
+            release = threading.Timer(1.5, fcntl.flock, (held, fcntl.LOCK_UN))
+            release.start()
+            d.start()
+            release.join()
+        assert d.json("pool", "status", "tank")["state"] == "active"
 
 
 def test_second_daemon_on_a_run_directory_is_refused(zonepoold, zonepool):
