@@ -21,7 +21,10 @@ struct t_case {
         void (*run)(void);
 };
 
-#define T_CASE(fn) {#fn, fn}
+#define T_CASE(fn)                                                                                 \
+        {                                                                                          \
+#fn, fn                                                                            \
+        }
 
 __attribute__((noreturn)) static inline void t_skip(const char *why)
 {

@@ -21,7 +21,7 @@ int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((form
 
 /* As err_set, with ": " and strerror(code) appended. */
 int err_set_sys(struct err *err, int code, const char *fmt, ...)
-        __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* Puts "context: " in front of the text that err holds. */
 void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -13,7 +13,10 @@ struct list {
         struct list *next, *prev;
 };
 
-#define LIST_INIT(name) {&(name), &(name)}
+#define LIST_INIT(name)                                                                            \
+        {                                                                                          \
+                &(name), &(name)                                                                   \
+        }
 
 static inline void list_init(struct list *l)
 {
@@ -66,7 +69,7 @@ static inline void list_splice_tail(struct list *head, struct list *from)
 #define list_first(head, type, member)                                                             \
         (list_empty(head) ? NULL : list_entry((head)->next, type, member))
 #define list_for_each(pos, head, member)                                                           \
-        for (pos = list_entry((head)->next, typeof(*pos), member); &pos->member != (head);        \
+        for (pos = list_entry((head)->next, typeof(*pos), member); &pos->member != (head);         \
              pos = list_entry(pos->member.next, typeof(*pos), member))
 /* The body may remove pos, and only pos. */
 #define list_for_each_safe(pos, tmp, head, member)                                                 \

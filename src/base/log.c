@@ -14,17 +14,17 @@ static atomic_int current_level = LOG_LEVEL_INFO;
 static atomic_bool with_stamps;
 
 static const char *const names[] = {
-        [LOG_LEVEL_DEBUG] = "debug",
-        [LOG_LEVEL_INFO] = "info",
-        [LOG_LEVEL_WARN] = "warn",
-        [LOG_LEVEL_ERROR] = "error",
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARN] = "warn",
+    [LOG_LEVEL_ERROR] = "error",
 };
 /* Syslog priorities that systemd strips from the start of a line. */
 static const int priorities[] = {
-        [LOG_LEVEL_DEBUG] = 7,
-        [LOG_LEVEL_INFO] = 6,
-        [LOG_LEVEL_WARN] = 4,
-        [LOG_LEVEL_ERROR] = 3,
+    [LOG_LEVEL_DEBUG] = 7,
+    [LOG_LEVEL_INFO] = 6,
+    [LOG_LEVEL_WARN] = 4,
+    [LOG_LEVEL_ERROR] = 3,
 };
 
 void log_set_level(enum log_level level)

@@ -22,7 +22,7 @@ int log_level_parse(const char *text, enum log_level *ret_level);
 void log_set_stamps(bool on);
 
 void log_write(enum log_level level, const char *area, const char *fmt, ...)
-        __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 #define log_debug(area, ...)                                                                       \
         do {                                                                                       \

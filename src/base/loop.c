@@ -106,7 +106,7 @@ void loop_timer_arm(struct loop *loop, struct loop_timer *t, uint64_t due_ns)
         t->loop = loop;
         t->due_ns = due_ns;
         list_init(&t->node);
-        list_for_each(other, &loop->timers, node) {
+        list_for_each (other, &loop->timers, node) {
                 if (other->due_ns > due_ns)
                         break;
         }

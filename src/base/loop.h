@@ -18,23 +18,23 @@ struct loop;
 struct loop_fd {
         int fd;
         void (*ready)(struct loop_fd *self, uint32_t events); /* EPOLLIN, EPOLLOUT, ... */
-        uint32_t events;                                      /* private */
-        struct loop *loop;                                    /* private; NULL when not watched */
+        uint32_t events; /* private */
+        struct loop *loop; /* private; NULL when not watched */
 };
 
 /* A one-shot timer, embedded in its owner. */
 struct loop_timer {
         void (*fire)(struct loop_timer *self);
-        uint64_t due_ns;    /* private; monotonic */
-        struct loop *loop;  /* private; NULL when not armed */
-        struct list node;   /* private */
+        uint64_t due_ns; /* private; monotonic */
+        struct loop *loop; /* private; NULL when not armed */
+        struct list node; /* private */
 };
 
 /* A call to be made once, at the end of the present turn of the loop. */
 struct loop_defer {
         void (*call)(struct loop_defer *self);
         struct loop *loop; /* private; NULL when not queued */
-        struct list node;  /* private */
+        struct list node; /* private */
 };
 
 /* Returns 0 or -errno. */

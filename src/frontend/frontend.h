@@ -14,12 +14,12 @@
 #include <sys/types.h>
 
 enum front_event {
-        FRONT_CONNECTED,    /* a peer process connected: pid is set. Not opening */
-        FRONT_RINGS_ON,     /* the first ring was enabled: the guest may submit. Opening */
-        FRONT_RINGS_OFF,    /* the last ring was stopped and drained: nothing is in flight.
-                               Reported before GET_VRING_BASE of that ring is answered */
-        FRONT_LOG_ON,       /* the peer asked for the log of dirtied guest memory */
-        FRONT_LOG_OFF,      /* the peer asked for no more of it; not reported on disconnection */
+        FRONT_CONNECTED, /* a peer process connected: pid is set. Not opening */
+        FRONT_RINGS_ON, /* the first ring was enabled: the guest may submit. Opening */
+        FRONT_RINGS_OFF, /* the last ring was stopped and drained: nothing is in flight.
+                            Reported before GET_VRING_BASE of that ring is answered */
+        FRONT_LOG_ON, /* the peer asked for the log of dirtied guest memory */
+        FRONT_LOG_OFF, /* the peer asked for no more of it; not reported on disconnection */
         FRONT_DISCONNECTED, /* rings are off, whatever was in flight has been drained */
 };
 

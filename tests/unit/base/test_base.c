@@ -36,7 +36,8 @@ static void test_bitmap_agrees_with_an_array(void)
                 (set ? bitmap_set_range : bitmap_clear_range)(&bm, first, n);
                 for (uint64_t i = first; i < first + n; i++)
                         model[i] = set;
-                uint64_t from = rng_below(&rng, N + 1), want_set = from, want_clear = from, count = 0;
+                uint64_t from = rng_below(&rng, N + 1), want_set = from, want_clear = from,
+                         count = 0;
                 while (want_set < N && !model[want_set])
                         want_set++;
                 while (want_clear < N && model[want_clear])
@@ -60,10 +61,19 @@ static void test_size_text(void)
                 int rc;
                 uint64_t bytes;
         } rows[] = {
-                {"0", 0, 0},         {"512", 0, 512},        {"1K", 0, 1024},  {"1k", 0, 1024},
-                {"4KiB", 0, 4096},   {"1G", 0, 1 << 30},     {"2MB", 0, 2 << 20}, {"", -EINVAL, 0},
-                {"-1", -EINVAL, 0},  {"1X", -EINVAL, 0},     {"1 G", -EINVAL, 0}, {"8E", -ERANGE, 0},
-                {"99999999999999999999", -ERANGE, 0},
+            {"0", 0, 0},
+            {"512", 0, 512},
+            {"1K", 0, 1024},
+            {"1k", 0, 1024},
+            {"4KiB", 0, 4096},
+            {"1G", 0, 1 << 30},
+            {"2MB", 0, 2 << 20},
+            {"", -EINVAL, 0},
+            {"-1", -EINVAL, 0},
+            {"1X", -EINVAL, 0},
+            {"1 G", -EINVAL, 0},
+            {"8E", -ERANGE, 0},
+            {"99999999999999999999", -ERANGE, 0},
         };
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 uint64_t bytes = 0;
@@ -144,12 +154,12 @@ static void test_event_lines_are_whole_and_bounded(void)
 }
 
 static const struct t_case cases[] = {
-        T_CASE(test_event_lines_are_whole_and_bounded),
-        T_CASE(test_crc32c_is_the_standard_value_and_chains),
-        T_CASE(test_bitmap_agrees_with_an_array),
-        T_CASE(test_size_text),
-        T_CASE(test_uuid_text_round_trip_and_refusals),
-        T_CASE(test_little_endian_at_any_alignment),
-        T_CASE(test_error_text_is_prefixed_and_truncated),
+    T_CASE(test_event_lines_are_whole_and_bounded),
+    T_CASE(test_crc32c_is_the_standard_value_and_chains),
+    T_CASE(test_bitmap_agrees_with_an_array),
+    T_CASE(test_size_text),
+    T_CASE(test_uuid_text_round_trip_and_refusals),
+    T_CASE(test_little_endian_at_any_alignment),
+    T_CASE(test_error_text_is_prefixed_and_truncated),
 };
 T_MAIN("base", cases)

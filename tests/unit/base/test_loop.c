@@ -87,8 +87,8 @@ static void test_a_descriptor_removed_in_a_turn_is_not_called_in_it(void)
         for (int i = 0; i < 2; i++) {
                 CU_ASSERT_EQUAL_FATAL(pipe(fds[i]), 0);
                 CU_ASSERT_EQUAL(write(fds[i][1], "x", 1), 1);
-                p[i] = (struct probe){.watch = {.fd = fds[i][0], .ready = on_ready},
-                                      .victim = &p[!i]};
+                p[i] =
+                    (struct probe){.watch = {.fd = fds[i][0], .ready = on_ready}, .victim = &p[!i]};
                 CU_ASSERT_EQUAL(loop_fd_add(loop, &p[i].watch, EPOLLIN), 0);
         }
         loop_turn(loop, 0);
@@ -100,8 +100,8 @@ static void test_a_descriptor_removed_in_a_turn_is_not_called_in_it(void)
 }
 
 static const struct t_case cases[] = {
-        T_CASE(test_timers_fire_in_order_of_due_time),
-        T_CASE(test_a_deferred_call_that_defers_itself_waits_for_the_next_turn),
-        T_CASE(test_a_descriptor_removed_in_a_turn_is_not_called_in_it),
+    T_CASE(test_timers_fire_in_order_of_due_time),
+    T_CASE(test_a_deferred_call_that_defers_itself_waits_for_the_next_turn),
+    T_CASE(test_a_descriptor_removed_in_a_turn_is_not_called_in_it),
 };
 T_MAIN("loop", cases)
