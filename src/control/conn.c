@@ -32,8 +32,6 @@ struct conn {
         struct control_server *server;
         struct list node;
         struct loop_fd w; /* fd -1: closed */
-        pid_t pid;
-        uid_t uid;
         bool no_more_input;
         unsigned holds; /* callers up the stack that still need this struct */
         struct buffer in, out;
@@ -343,8 +341,7 @@ static void conn_ready(struct loop_fd *w, uint32_t events)
                 conn_flush(c);
 }
 
-void conn_accept(struct control_server *s, int fd, pid_t pid, uid_t uid, int allowed,
-                 const struct err *err)
+void conn_accept(struct control_server *s, int fd, int allowed, const struct err *err)
 {
         struct conn *c = calloc(1, sizeof(*c));
         if (!c) {
@@ -352,8 +349,6 @@ void conn_accept(struct control_server *s, int fd, pid_t pid, uid_t uid, int all
                 return;
         }
         c->server = s;
-        c->pid = pid;
-        c->uid = uid;
         c->w = (struct loop_fd){.fd = fd, .ready = conn_ready};
         list_init(&c->requests);
         list_add_tail(&s->conns, &c->node);
@@ -387,24 +382,9 @@ void conn_close_all(struct control_server *s)
 
 /* ---- what handlers use ---- */
 
-const char *control_method(const struct control_request *req)
-{
-        return json_string_value(json_object_get(req->object, "method"));
-}
-
 json_t *control_params(const struct control_request *req)
 {
         return req->params;
-}
-
-pid_t control_peer_pid(const struct control_request *req)
-{
-        return req->conn->pid;
-}
-
-uid_t control_peer_uid(const struct control_request *req)
-{
-        return req->conn->uid;
 }
 
 /* Frees the request; the connection stays for the caller to send on. */

@@ -48,12 +48,8 @@ void control_server_free(struct control_server *s);
 
 /* ---- requests ---- */
 
-const char *control_method(const struct control_request *req);
 /* Borrowed; always an object. */
 json_t *control_params(const struct control_request *req);
-/* The process at the other end when it connected. */
-pid_t control_peer_pid(const struct control_request *req);
-uid_t control_peer_uid(const struct control_request *req);
 
 /* Answers. result is consumed; NULL means out of memory and is answered so. */
 void control_reply(struct control_request *req, json_t *result);

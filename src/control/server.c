@@ -99,7 +99,7 @@ static void take_one(struct control_server *s, int fd)
         else if (s->nconns >= CONTROL_CONNECTIONS_MAX)
                 rc = err_set(&err, EUSERS, "zonepoold has %u connections already; try again later",
                              CONTROL_CONNECTIONS_MAX);
-        conn_accept(s, fd, cred.pid, cred.uid, rc, &err);
+        conn_accept(s, fd, rc, &err);
 }
 
 static void listener_ready(struct loop_fd *w, uint32_t events)

@@ -31,8 +31,7 @@ const struct method *server_find(const struct control_server *s, const char *nam
 /* conn.c */
 struct conn;
 /* Takes fd. Refuses and closes when allowed is negative (-errno) with that text. */
-void conn_accept(struct control_server *s, int fd, pid_t pid, uid_t uid, int allowed,
-                 const struct err *err);
+void conn_accept(struct control_server *s, int fd, int allowed, const struct err *err);
 void conn_stop_reading(struct control_server *s);
 void conn_close_all(struct control_server *s);
 void conn_pulse(struct control_server *s);

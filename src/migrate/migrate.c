@@ -394,13 +394,3 @@ struct volume *migrate_volume_volume(struct migrate_volume *v)
 {
         return v->spec.vol;
 }
-
-struct migrate_volume *migrate_volume_find(struct migrate *m, const struct volume *vol)
-{
-        struct migrate_volume *v;
-
-        list_for_each (v, &m->volumes, node)
-                if (v->spec.vol == vol)
-                        return v;
-        return NULL;
-}

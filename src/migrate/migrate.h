@@ -82,8 +82,6 @@ int migrate_volume_add(struct migrate *m, const struct migrate_volume_spec *spec
 int migrate_volume_remove(struct migrate_volume *v, bool force, struct err *err);
 struct owner_volume *migrate_volume_owner(struct migrate_volume *v);
 struct volume *migrate_volume_volume(struct migrate_volume *v);
-/* The one that stands for vol, or NULL. */
-struct migrate_volume *migrate_volume_find(struct migrate *m, const struct volume *vol);
 
 /* ---- control methods ---- */
 

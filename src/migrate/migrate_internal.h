@@ -95,7 +95,6 @@ void source_frame(struct source *s, struct peer *p, const struct peer_frame *f);
 void source_peer_down(struct source *s, struct peer *p);
 void source_progress(const struct source *s, struct migrate_progress *ret);
 struct owner_group *source_group(const struct source *s);
-struct list *source_node(struct source *s);
 struct source *source_of(struct list *node);
 /* At the daemon's end: without waiting for anything. */
 void source_abandon(struct source *s);
@@ -116,8 +115,6 @@ void pull_progress(const struct pull *p, struct migrate_progress *ret);
 const struct uuid *pull_domain(const struct pull *p);
 /* NULL until the volumes are staged. */
 struct owner_group *pull_group(const struct pull *p);
-const struct owner_token *pull_token(const struct pull *p);
-struct list *pull_node(struct pull *p);
 struct pull *pull_of(struct list *node);
 void pull_abandon(struct pull *p);
 

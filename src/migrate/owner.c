@@ -295,16 +295,6 @@ void owner_pool_gone(struct owner *o, const char *pool)
         }
 }
 
-struct owner_volume *owner_volume_by_uuid(struct owner *o, const struct uuid *uuid)
-{
-        struct owner_volume *v;
-
-        list_for_each (v, &o->volumes, node)
-                if (uuid_equal(&v->uuid, uuid))
-                        return v;
-        return NULL;
-}
-
 struct owner_volume *owner_volume_in_pool(struct owner *o, const char *pool,
                                           const struct uuid *uuid)
 {

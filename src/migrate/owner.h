@@ -135,7 +135,6 @@ void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err);
 /* An offer of it that nobody took up ends: before a person's operation. Harmless otherwise. */
 void owner_volume_unoffer(struct owner_volume *v);
-struct owner_volume *owner_volume_by_uuid(struct owner *o, const struct uuid *uuid);
 struct owner_volume *owner_volume_in_pool(struct owner *o, const char *pool,
                                           const struct uuid *uuid);
 void *owner_volume_handle(const struct owner_volume *v);

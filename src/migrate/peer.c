@@ -323,11 +323,6 @@ int peer_send(struct peer *p, const struct peer_frame *f)
         return buf ? peer_send_encoded(p, buf, len) : -ENOMEM;
 }
 
-size_t peer_queued(const struct peer *p)
-{
-        return p->conn ? p->ps->s.transport->queued(p->conn) : 0;
-}
-
 bool peer_is_up(const struct peer *p)
 {
         return p->up && !p->closing;

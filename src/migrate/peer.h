@@ -47,7 +47,6 @@ void peers_send_to(struct peers *ps, const struct owner_host *to, const struct p
 int peer_send(struct peer *p, const struct peer_frame *f);
 /* A frame made by peer_encode; taken over in every case. */
 int peer_send_encoded(struct peer *p, uint8_t *buf, size_t len);
-size_t peer_queued(const struct peer *p);
 bool peer_is_up(const struct peer *p);
 /* Valid once up: the address is what the other side told, else where it was dialled. */
 const struct owner_host *peer_host(const struct peer *p);

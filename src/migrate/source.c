@@ -41,11 +41,6 @@ struct owner_group *source_group(const struct source *s)
         return s->g;
 }
 
-struct list *source_node(struct source *s)
-{
-        return &s->node;
-}
-
 struct source *source_of(struct list *node)
 {
         return container_of(node, struct source, node);

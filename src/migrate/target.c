@@ -26,11 +26,6 @@ enum { MIN_BUDGET_BYTES = 1 << 20 };
 #define CONVERGE_NS UINT64_C(120000000000)
 #define PROGRESS_NS UINT64_C(500000000)
 
-struct list *pull_node(struct pull *p)
-{
-        return &p->node;
-}
-
 struct pull *pull_of(struct list *node)
 {
         return container_of(node, struct pull, node);
@@ -39,11 +34,6 @@ struct pull *pull_of(struct list *node)
 const struct uuid *pull_domain(const struct pull *p)
 {
         return &p->domain;
-}
-
-const struct owner_token *pull_token(const struct pull *p)
-{
-        return &p->stage.token;
 }
 
 struct owner_group *pull_group(const struct pull *p)

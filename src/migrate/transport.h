@@ -53,7 +53,6 @@ struct transport {
         /* Takes over buf (malloc'ed), in every case. Returns 0 or -errno: the connection will end.
          */
         int (*send)(struct transport_conn *conn, void *buf, size_t len);
-        size_t (*queued)(const struct transport_conn *conn);
         /* At once; what is queued is dropped. */
         void (*close)(struct transport_conn *conn);
 };

@@ -250,11 +250,6 @@ static int tcp_send(struct transport_conn *c, void *buf, size_t len)
         return 0;
 }
 
-static size_t tcp_queued(const struct transport_conn *c)
-{
-        return c->queued;
-}
-
 static void tcp_close(struct transport_conn *c)
 {
         if (c)
@@ -385,6 +380,5 @@ const struct transport transport_tcp = {
     .connect = tcp_connect,
     .set_reader = tcp_set_reader,
     .send = tcp_send,
-    .queued = tcp_queued,
     .close = tcp_close,
 };

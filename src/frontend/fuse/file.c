@@ -295,11 +295,6 @@ void fuse_file_free(struct fuse_file *file)
         free(file);
 }
 
-uint32_t fuse_file_writers(const struct fuse_file *file)
-{
-        return file->writers;
-}
-
 uint32_t fuse_file_readers(const struct fuse_file *file)
 {
         return file->readers;

@@ -85,8 +85,7 @@ int fuse_front_add_file(struct fuse_front *front, const char *pool, const char *
  * fail with ESTALE from then on. done: later, once; file is gone then. */
 void fuse_file_remove(struct fuse_file *file, void *ctx, void (*done)(void *ctx));
 
-/* Descriptors open for writing, and for reading. */
-uint32_t fuse_file_writers(const struct fuse_file *file);
+/* Descriptors open for reading only. */
 uint32_t fuse_file_readers(const struct fuse_file *file);
 
 #endif
