@@ -15,6 +15,7 @@
  * verified
  *
  * Output, a line each, made for machines (tests/e2e/lab/guest.py):
+ *   WL-INIT                             (by init) the kernel is up
  *   WL-START disks=N blocks=N           the workload runs
  *   WL-FILLED bytes=N                   the first wl.fill_mib of every disk are written
  *   HB n=N seq=N bytes=N err=N          every 50 ms; the host stamps them: gaps are stalls

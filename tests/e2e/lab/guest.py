@@ -4,6 +4,7 @@ import os
 import re
 import selectors
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,8 @@ from .host import LabError, wait_for
 # QEMU 7.2 without KVM loses track of some guest RAM written during a migration when the size of the RAM is a multiple
 # of 256 KiB. 8 KiB more avoid that; libvirt rounds sizes, so they are given on QEMU's own command line.
 ODD_RAM_KIB = 256 * 1024 + 8
+
+BOOT_S = 40  # for the kernel to run its first program; 2 to 10 s are usual
 
 DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
@@ -156,10 +159,27 @@ class Guest:
 
     def start(self, host):
         """Starts the domain and waits until its workload has filled its disks."""
-        since = len(self.console.lines)
-        self.sweeps = 0
-        host.virsh("start", self.name)
+        since = self._boot(host)
         self.wait_line(r"WL-FILLED ", 90, since)
+
+    def _boot(self, host):
+        """Starts the domain until its first program runs; returns the console's length before that.
+
+        Without KVM a kernel hangs early in its boot now and then, before any driver is loaded. A guest whose
+        first program has not said a word never touched a disk of ours, and is started again."""
+        for last in False, False, True:
+            since = len(self.console.lines)
+            self.sweeps = 0
+            host.virsh("start", self.name)
+            try:
+                self.wait_line(r"WL-INIT", BOOT_S, since)
+                return since
+            except LabError:
+                if last or len(self.console.lines) > since or self.state(host) != "running":
+                    raise
+            print(f"guest {self.name}: its kernel was silent for {BOOT_S} s and is started again", file=sys.stderr)
+            host.virsh("destroy", self.name)
+        raise AssertionError("not reached")
 
     def state(self, host):
         return host.virsh("domstate", self.name, check=False)
