@@ -1,4 +1,4 @@
-"""Makes a pool look as if a later version of zonepool had written to it last (format: pool/root.h)."""
+"""Makes a pool look as if a later version of zonepool had written to it last (format: pool/root/root.h)."""
 
 import struct
 

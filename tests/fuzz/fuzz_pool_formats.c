@@ -2,9 +2,9 @@
  * which. Checksums are made right, so that what stands behind them is reached. What is accepted
  * must be consistent: every record and every address inside its bounds. */
 #include "base/le.h"
-#include "pool/catalog.h"
-#include "pool/header.h"
-#include "pool/root.h"
+#include "pool/table/catalog.h"
+#include "pool/log/header.h"
+#include "pool/root/root.h"
 
 #include <stdlib.h>
 #include <string.h>

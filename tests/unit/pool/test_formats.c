@@ -2,9 +2,9 @@
  * and of a header is found, and sizes that point outside are. */
 #include "base/le.h"
 #include "base/rng.h"
-#include "pool/catalog.h"
-#include "pool/header.h"
-#include "pool/root.h"
+#include "pool/table/catalog.h"
+#include "pool/log/header.h"
+#include "pool/root/root.h"
 #include "tests/t_suite.h"
 
 #include <errno.h>

@@ -34,7 +34,7 @@
  *    3 MOVE       yes  count x { crc32c (4), generation of from's group (4), from address (8) }
  *    4 PAGE       yes  count x crc32c (4)        index and level say which page of the tree
  *    5 INODE      yes  count x crc32c (4)        tree is the catalog's, index the slot
- *   16 CREATE      no  count bytes: an inode (pool/catalog.h); index is the slot
+ *   16 CREATE      no  count bytes: an inode (pool/table/catalog.h); index is the slot
  *   17 RESIZE      no  -                         index is the new size in bytes
  *   18 DELETE      no  -
  *   19 CLEAR       no  -

@@ -1,6 +1,6 @@
 /* Volumes in RAM and their inodes, see catalog.h. A volume exists from the moment its CREATE record
  * is applied until its DELETE record is. */
-#include "pool/catalog.h"
+#include "pool/table/catalog.h"
 
 #include "base/le.h"
 

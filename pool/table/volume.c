@@ -1,7 +1,7 @@
 /* Control operations on volumes: each is one record in one batch of the user class, durable when it
  * is reported. What unmaps (clear, delete) locks the whole volume first, so that no write of it is
  * in flight; what changes ownership flushes first, so that the data before it is durable too. */
-#include "pool/catalog.h"
+#include "pool/table/catalog.h"
 
 #include "base/le.h"
 

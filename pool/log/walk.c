@@ -1,5 +1,6 @@
 /* Walking the chain of a group's batches: each header stands right behind the batch before it and
  * names it. A header is only looked for there; where none verifies the chain ends. */
+#include "pool/log/walk.h"
 #include "pool/internal.h"
 
 #include <stdlib.h>

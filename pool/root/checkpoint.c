@@ -13,7 +13,9 @@
  * A failed checkpoint frees nothing; the pages it moved are marked changed again. After three in a
  * row the pool becomes read-only.
  */
-#include "pool/catalog.h"
+#include "pool/internal.h"
+#include "pool/root/label.h"
+#include "pool/table/catalog.h"
 
 #include "base/crc32c.h"
 

@@ -14,7 +14,9 @@
  *
  * Only so much of a zone is used that a walk stays short.
  */
+#include "pool/root/label.h"
 #include "pool/internal.h"
+#include "pool/log/walk.h"
 
 #include <stdlib.h>
 #include <string.h>

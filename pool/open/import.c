@@ -1,7 +1,9 @@
 /* Opening a pool: labels of all devices -> the newest root -> tables into RAM (load.c) -> replay
  * (recover.c) -> a fresh checkpoint -> in use. Nothing is written before the checkpoint but resets
  * of zones that hold nothing which counts, and finishes; so a crash anywhere repeats the same. */
+#include "pool/open/import.h"
 #include "pool/internal.h"
+#include "pool/root/label.h"
 
 #include <stdarg.h>
 #include <stdio.h>

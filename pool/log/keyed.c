@@ -1,5 +1,5 @@
 /* SipHash-2-4 after its paper (Aumasson, Bernstein 2012): two rounds a word, four to close. */
-#include "pool/keyed.h"
+#include "pool/log/keyed.h"
 
 #include "base/le.h"
 

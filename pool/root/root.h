@@ -41,7 +41,7 @@
 
 #include "base/err.h"
 #include "base/uuid.h"
-#include "pool/keyed.h"
+#include "pool/log/keyed.h"
 #include "pool/pool.h"
 
 enum {

@@ -8,6 +8,7 @@
  * A crash before the last flush leaves devices without a label, or some with one: import then
  * says that devices are missing and the pool is made anew. */
 #include "pool/internal.h"
+#include "pool/root/label.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Encoding and decoding of batch headers, see header.h. Every byte may come from a broken disk. */
-#include "pool/header.h"
+#include "pool/log/header.h"
 
 #include "base/le.h"
-#include "pool/keyed.h"
+#include "pool/log/keyed.h"
 
 #include <errno.h>
 #include <stdlib.h>

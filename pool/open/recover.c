@@ -12,6 +12,9 @@
  * Everything before the checkpoint can be repeated: resets touch only groups without a record.
  */
 #include "pool/internal.h"
+#include "pool/log/summary.h"
+#include "pool/log/walk.h"
+#include "pool/open/import.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* Reading the summary a sealed group ends with: its last block says how long it is, its header is
  * checked like any other. */
+#include "pool/log/summary.h"
 #include "pool/internal.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Encoding and decoding of root records, see root.h. What is decoded has consistent counts, members
  * in range of the device list and states that exist; whether devices fit is import's to check. */
-#include "pool/root.h"
+#include "pool/root/root.h"
 
 #include "base/crc32c.h"
 #include "base/le.h"

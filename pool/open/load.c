@@ -1,6 +1,7 @@
 /* Brings the tables of a root into RAM: catalog pages, inodes, then every volume's pages, many
  * reads at a time. Every address is checked before it is followed. */
 #include "pool/internal.h"
+#include "pool/open/import.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,8 @@
  * in a row do not use groups up. Resets touch only groups without a record that counts: all of this
  * can be repeated. */
 #include "pool/internal.h"
+#include "pool/log/walk.h"
+#include "pool/open/import.h"
 
 struct zone_op {
         struct pio pio;

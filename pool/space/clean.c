@@ -12,6 +12,7 @@
  * emptiest.
  */
 #include "pool/internal.h"
+#include "pool/log/walk.h"
 
 #include "base/crc32c.h"
 

@@ -1,0 +1,95 @@
+/* Streams of items that are written as batches (batch.c), and where they go (place.c). */
+#ifndef ZONEPOOL_POOL_LOG_BATCH_H
+#define ZONEPOOL_POOL_LOG_BATCH_H
+
+#include "base/list.h"
+#include "pool/pdev.h"
+#include "pool/space/group.h"
+
+struct pool;
+
+/* One block to be written, or one record without data. */
+struct item {
+        struct list node;
+        uint8_t type, level; /* enum record_type */
+        uint32_t count; /* DISCARD: blocks; control: payload bytes; else 1 */
+        uint64_t tree, index;
+        uint32_t crc;
+        uint32_t from_generation;
+        uint64_t from;
+        uint64_t addr; /* where it lies, once placed */
+        uint8_t *data; /* a block of the pool's, owned; or NULL */
+        uint8_t *payload; /* control records, owned */
+        uint32_t retries;
+        /* After the records were applied (0), or when they never will be. The item is freed by the
+         * caller of done. */
+        void (*done)(struct item *it, int status);
+        void *ctx;
+};
+
+enum batch_kind {
+        BATCH_RECORDS = HEADER_BATCH,
+        BATCH_SUMMARY = HEADER_SUMMARY,
+        BATCH_FINISH, /* no write: the zone is finished */
+};
+
+struct batch {
+        struct list node; /* stream.ready */
+        struct list inflight; /* pool.inflight, ascending by seq */
+        struct pool *pool;
+        struct stream *stream;
+        struct group *group;
+        enum batch_kind kind;
+        uint32_t off, nhdr, ndata;
+        uint32_t pages; /* that it may change, at most */
+        uint64_t seq;
+        struct list items;
+        uint8_t *hdr;
+        uint32_t record_bytes, nrecords;
+        struct iovec *iov;
+        int niov;
+        uint32_t submitted; /* blocks */
+        uint32_t sending;
+        struct iovec *part;
+        struct pio pio;
+};
+
+struct stream {
+        enum cls cls;
+        struct group *open;
+        struct batch *inflight;
+        struct list ready; /* placed batches, written before any item is taken */
+        struct list items;
+        uint32_t nitems;
+        bool starved; /* waits for room for the pages its items would change */
+        struct group *closing; /* its zone is being finished: nothing is opened before */
+};
+
+struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index);
+void item_free(struct pool *pool, struct item *it);
+/* Queues for the class. stream_kick sends. */
+void stream_add(struct pool *pool, enum cls cls, struct item *it);
+void stream_kick(struct pool *pool, enum cls cls);
+void stream_kick_all(struct pool *pool);
+/* For place.c: an empty batch at the group's end; bytes of records the item adds behind prev. */
+struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind);
+void batch_free(struct batch *b);
+uint32_t item_cost(const struct item *prev, const struct item *it);
+void items_done(struct pool *pool, struct list *items, int status);
+/* The group's summary will hold so many bytes of records more. */
+void group_account(struct group *g, uint32_t record_bytes);
+/* Closes the stream's open group: a summary, if there is room for one as there ought to be. */
+void stream_seal(struct pool *pool, struct stream *s);
+
+/* Places a table page (checkpoint only, place.c); sets it->addr. -ENOSPC. */
+int stream_place(struct pool *pool, struct item *it);
+/* The batch stream_place builds is complete. */
+void stream_place_end(struct pool *pool);
+/* Throws away what stream_place placed and was not written. done is called with status. */
+void stream_drop_ready(struct pool *pool, int status);
+/* Fails what is queued where nothing can be written any more. Calls back. */
+void stream_fail_stuck(struct pool *pool);
+void stream_free_all(struct pool *pool);
+uint64_t pool_lowest_inflight(const struct pool *pool); /* UINT64_MAX: none */
+
+#endif

@@ -1,0 +1,18 @@
+/* Making batches durable. */
+#ifndef ZONEPOOL_POOL_LOG_FLUSH_H
+#define ZONEPOOL_POOL_LOG_FLUSH_H
+
+#include "base/list.h"
+
+struct pool;
+
+struct flush_wait {
+        struct list node;
+        void (*done)(struct flush_wait *w, int status);
+        void *ctx;
+};
+/* Durable are then all batches issued before. */
+void flush_add(struct pool *pool, struct flush_wait *w);
+void flush_poll(struct pool *pool);
+
+#endif

@@ -1,0 +1,15 @@
+/* What a record of a batch does. */
+#ifndef ZONEPOOL_POOL_LOG_RECORD_H
+#define ZONEPOOL_POOL_LOG_RECORD_H
+
+#include <stdint.h>
+
+struct pool;
+struct record;
+
+/* Applies one record of a batch whose data starts at `data_off` of the group: the one rule of run
+ * time and replay. Records that name what is gone are ignored. -ENOMEM. */
+int record_apply(struct pool *pool, const struct record *rec, uint64_t seq, uint32_t group,
+                 uint32_t data_off);
+
+#endif

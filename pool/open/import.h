@@ -1,0 +1,72 @@
+/* Opening a pool: import.c, load.c, recover.c, settle.c in that order. */
+#ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
+#define ZONEPOOL_POOL_OPEN_IMPORT_H
+
+#include "base/err.h"
+#include "pool/internal.h"
+#include "pool/log/summary.h"
+#include "pool/log/walk.h"
+#include "pool/root/label.h"
+
+/* A batch that was found above the root. */
+struct found {
+        struct group *group;
+        struct header h;
+        uint8_t *buf; /* records at HEADER_FIXED */
+        bool from_summary; /* its own header was not looked at */
+        bool dropped;
+};
+
+struct import {
+        struct pool *pool;
+        void *ctx;
+        void (*done)(void *ctx, int status, const struct err *err, struct pool *pool);
+        struct err err;
+        struct label_scan *scans;
+        uint32_t nscans, pending;
+        struct root root;
+        struct ckpt_wait wait;
+        /* load.c */
+        struct list jobs;
+        uint32_t reading;
+        int status;
+        /* recover.c */
+        struct walk walk;
+        struct summary_read summary;
+        uint32_t next_group;
+        struct found *found;
+        uint32_t nfound, found_cap;
+        uint32_t verify; /* next of found to verify */
+        struct block_read check;
+        uint32_t check_block;
+        struct record check_rec;
+        uint32_t check_pos, check_data;
+        uint64_t seen; /* highest sequence */
+        uint64_t mark; /* highest durable mark */
+        bool retired_tables;
+        bool failed;
+};
+/* Ends the import: everything it had is freed after done was called. */
+void import_fail(struct import *im, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Brings catalog and tables of the root into RAM, then calls recover_start. */
+void load_start(struct import *im);
+/* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
+void recover_start(struct import *im);
+/* The last step of recover_start. */
+void settle_start(struct import *im);
+void import_replayed(struct import *im);
+void recover_fini(struct import *im);
+
+/* The report of import on the group's zone, and the blocks of it that may have been written. */
+static inline const struct zdev_zone *zone_of(struct pool *pool, const struct group *g)
+{
+        return &group_dev(pool, g)->zones[g->member[0].zone];
+}
+
+static inline uint64_t zone_end_of(struct pool *pool, const struct group *g)
+{
+        return MIN((uint64_t)g->cap, zone_end(zone_of(pool, g)));
+}
+
+#endif

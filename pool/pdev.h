@@ -1,0 +1,46 @@
+/* Member devices as the pool sees them, its own device operations, and calls it makes later. */
+#ifndef ZONEPOOL_POOL_PDEV_H
+#define ZONEPOOL_POOL_PDEV_H
+
+#include "base/list.h"
+#include "base/uuid.h"
+#include "pool/device.h"
+
+struct pool;
+
+struct pdev {
+        struct zdev *dev;
+        struct uuid uuid;
+        uint32_t index;
+        struct zdev_zone *zones; /* the report taken at import; states are not kept up */
+        struct list free; /* groups that can be opened, reset done */
+        uint32_t nfree;
+        uint64_t written, flushed; /* counts of completed writes, and of those a flush covered */
+        uint64_t written_blocks;
+        int error;
+        uint32_t failures; /* of writes, in a row */
+        bool failed_event;
+        uint32_t ring_zone; /* label ring: zone in use, */
+        uint32_t ring_wp; /* its end, */
+        uint32_t ring_cap; /* blocks of it that are used before the other zone's turn */
+        bool ring_switch; /* its tail cannot be trusted: go on in the other zone */
+        uint32_t ring_torn; /* import: where the tail ends, to be covered; 0: nothing is */
+};
+
+/* One device operation of the pool's own. cb may free what contains it. */
+struct pio {
+        struct zdev_io io;
+        struct iovec iov;
+        struct pool *pool; /* NULL while there is none */
+        void (*cb)(struct pio *p, int status);
+        void *ctx;
+};
+
+/* A call to be made from the next turn: callbacks are never made from inside the call that started
+ * the operation. */
+struct deferred {
+        struct list node;
+        void (*call)(struct deferred *d);
+};
+
+#endif

@@ -1,0 +1,50 @@
+/* The label ring of a device. */
+#ifndef ZONEPOOL_POOL_ROOT_LABEL_H
+#define ZONEPOOL_POOL_ROOT_LABEL_H
+
+#include "pool/pdev.h"
+#include "pool/root/root.h"
+
+struct pool;
+
+struct label_scan {
+        struct zdev *dev;
+        struct pool *pool; /* NULL before there is one */
+        struct zdev_zone *zones; /* all of the device; the caller's to free */
+        int status; /* 0, -ENOENT, -EPROTONOSUPPORT, -EBADMSG, -EIO */
+        struct root best; /* status 0; fixed part valid with -EPROTONOSUPPORT */
+        uint32_t best_zone, best_end;
+        bool best_tail_clean;
+        void (*done)(struct label_scan *s);
+        void *ctx;
+        /* private */
+        struct pio pio;
+        uint32_t zone;
+        uint64_t off;
+        uint8_t *buf;
+        uint32_t need, got;
+        bool seen;
+        struct root foreign;
+        bool newer;
+};
+/* Flushes and reports the device, then reads its rings. */
+void label_scan_start(struct label_scan *s);
+
+struct label_write {
+        struct pool *pool;
+        struct pdev *pdev;
+        uint8_t *buf; /* not owned */
+        uint32_t blocks, sent;
+        struct pio pio;
+        int step;
+        uint32_t cover; /* blocks still to be covered */
+        void (*done)(struct label_write *w, int status);
+        void *ctx;
+};
+uint64_t zone_end(const struct zdev_zone *z); /* blocks that may have been written */
+/* The pointer of a ring zone behind which bytes of a lost root may stand; 0: no such. */
+uint32_t label_torn_at(const struct zdev_zone *z);
+/* Appends a root to the ring, changing zones when it is full. Not durable before a flush. */
+void label_write_start(struct label_write *w);
+
+#endif

@@ -1,0 +1,19 @@
+/* How much the pool can hold. */
+#ifndef ZONEPOOL_POOL_SPACE_SPACE_H
+#define ZONEPOOL_POOL_SPACE_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pool;
+
+bool space_admits(const struct pool *pool, uint64_t blocks);
+uint64_t space_budget(const struct pool *pool);
+/* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
+uint64_t space_dirty_limit(const struct pool *pool);
+uint64_t space_table_room(const struct pool *pool);
+void space_init(struct pool *pool);
+/* Lets held requests go as far as space reaches. */
+void space_release(struct pool *pool);
+
+#endif
