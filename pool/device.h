@@ -81,6 +81,7 @@ struct zdev {
         const struct zdev_ops *ops;
         struct zdev_geometry geo;
         char path[256]; /* for people */
+        uint32_t inflight; /* operations under way, counted by the pool */
 };
 
 static inline void zdev_submit(struct zdev *dev, struct zdev_io *io)

@@ -33,7 +33,7 @@ void pool_inspect_table(struct pool *pool, void *ctx,
                 while ((b = tree_next_mapped(&vols[i]->tree, b, end)) < end) {
                         struct entry e = tree_get(&vols[i]->tree, b);
                         uint32_t g = addr_group(e.addr);
-                        entry(ctx, &vols[i]->uuid, b, g, pool->groups[g].generation,
+                        entry(ctx, &vols[i]->uuid, b, g, pool->groups[g]->generation,
                               addr_offset(e.addr), e.crc);
                         b++;
                 }
@@ -53,11 +53,11 @@ static int claim(struct check *c, const struct tree *t, uint64_t addr)
 {
         uint32_t g = addr_group(addr), off = addr_offset(addr);
 
-        if (g >= c->pool->ngroups || off >= c->pool->groups[g].cap)
+        if (g >= c->pool->ngroups || off >= c->pool->groups[g]->cap)
                 return err_set(c->err, EBADMSG,
                                "tree %llu names block %u of group %u: out of bounds",
                                (unsigned long long)t->id, off, g);
-        const struct group *group = &c->pool->groups[g];
+        const struct group *group = c->pool->groups[g];
         if (group->state == GROUP_FREE || off >= group->wp)
                 return err_set(c->err, EBADMSG,
                                "tree %llu names block %u of group %u, which is %s, written to %u",
@@ -113,7 +113,7 @@ static int check_groups(struct check *c)
         struct pool_counts n = {0};
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                const struct group *g = &pool->groups[i];
+                const struct group *g = pool->groups[i];
                 if (g->live != c->live[i])
                         return err_set(c->err, EBADMSG, "group %u counts %u live blocks, has %u", i,
                                        g->live, c->live[i]);
@@ -148,7 +148,7 @@ int pool_inspect_check(struct pool *pool, struct err *err)
         if (!c.owned || !c.live)
                 rc = err_set(err, ENOMEM, "no memory to check pool %s", pool->name);
         for (uint32_t i = 0; rc == 0 && i < pool->ngroups; i++)
-                rc = bitmap_init(&c.owned[i], pool->groups[i].cap + 1);
+                rc = bitmap_init(&c.owned[i], pool->groups[i]->cap + 1);
         if (rc == 0)
                 rc = check_tree(&c, &pool->catalog);
         list_for_each (vol, &pool->volumes, node) {

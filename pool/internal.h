@@ -47,9 +47,9 @@ struct pool {
         struct uuid uuid;
         uint8_t secret[KEYED_SECRET_BYTES];
         uint32_t ndevs;
-        struct pdev *devs;
+        struct pdev *devs; /* room for POOL_MAX_DEVICES: they stay where they are */
         uint32_t ngroups;
-        struct group *groups;
+        struct group **groups; /* grows; the groups themselves stay where they are */
         struct pool_counts count;
         uint32_t min_cap, max_cap; /* of the groups' capacities */
         uint32_t next_dev;

@@ -9,9 +9,11 @@
 struct pool;
 
 struct pdev {
-        struct zdev *dev;
+        struct zdev *dev; /* NULL: not there */
         struct uuid uuid;
         uint32_t index;
+        uint32_t nr_zones; /* as the root says */
+        uint64_t zone_blocks;
         struct zdev_zone *zones; /* the report taken at import; states are not kept up */
         struct list free; /* groups that can be opened, reset done */
         uint32_t nfree;
@@ -32,6 +34,7 @@ struct pio {
         struct zdev_io io;
         struct iovec iov;
         struct pool *pool; /* NULL while there is none */
+        struct zdev *dev;
         void (*cb)(struct pio *p, int status);
         void *ctx;
 };

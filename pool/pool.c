@@ -22,6 +22,7 @@ static void pio_done(struct zdev_io *io, int status)
         /* of a pool that was given up meanwhile: what it belonged to is freed with the last one */
         bool late = pool && pool->dead && !pool->closing;
 
+        p->dev->inflight--;
         if (pool)
                 pool->ops--;
         if (!late)
@@ -33,6 +34,8 @@ static void pio_done(struct zdev_io *io, int status)
 void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p)
 {
         p->pool = pool;
+        p->dev = dev;
+        dev->inflight++;
         p->io.done = pio_done;
         if (pool)
                 pool->ops++;
@@ -54,12 +57,15 @@ static void wake(struct pool *pool)
                 pool->host.wake(pool->host.ctx, pool);
                 return;
         }
-        if (pool->kicking || !pool->ndevs || !pool->devs[0].dev)
+        uint32_t i = 0;
+        while (i < pool->ndevs && !pool->devs[i].dev)
+                i++;
+        if (pool->kicking || i == pool->ndevs)
                 return;
         pool->kicking = true;
         pool->kick.cb = kicked;
         pool->kick.io = (struct zdev_io){.op = ZDEV_REPORT, .nblocks = 1, .report = &scrap};
-        pio_submit(pool, pool->devs[0].dev, &pool->kick);
+        pio_submit(pool, pool->devs[i].dev, &pool->kick);
 }
 
 void pool_defer(struct pool *pool, struct deferred *d)
@@ -261,7 +267,7 @@ void pool_free(struct pool *pool)
                 catalog_remove(pool, list_first(&pool->volumes, struct volume, node), false);
         tree_drop(pool, &pool->catalog, false);
         for (uint32_t i = 0; pool->groups && i < pool->ngroups; i++)
-                free(pool->groups[i].sum_buf);
+                free(pool->groups[i]->sum_buf);
         free(pool->groups);
         for (uint32_t i = 0; pool->devs && i < pool->ndevs; i++) {
                 if (pool->closing)
@@ -429,15 +435,16 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
         struct pool_device_status st = {
             .uuid = d->uuid,
             .written_bytes = d->written_blocks * ZP_BLOCK,
-            .nr_zones = d->dev->geo.nr_zones,
+            .nr_zones = d->nr_zones,
             .error = d->error,
         };
 
-        memcpy(st.path, d->dev->path, sizeof(st.path));
+        if (d->dev)
+                memcpy(st.path, d->dev->path, sizeof(st.path));
         st.open_zones = 1; /* the label ring's */
         st.empty_zones = 1;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                const struct group *g = &pool->groups[i];
+                const struct group *g = pool->groups[i];
                 if (g->member[0].dev != index)
                         continue;
                 st.capacity_bytes += (uint64_t)g->cap * ZP_BLOCK;

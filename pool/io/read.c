@@ -73,7 +73,7 @@ void block_read_start(struct pool *pool, struct block_read *r, struct entry e)
         r->pool = pool;
         r->entry = e;
         r->tries = 0;
-        r->group = &pool->groups[addr_group(e.addr)];
+        r->group = pool->groups[addr_group(e.addr)];
         group_ref(r->group);
         block_send(r);
 }
@@ -250,7 +250,7 @@ static int run_start(struct reader *rd, uint64_t block, struct entry first, uint
                 return -ENOMEM;
         }
         r->rd = rd;
-        r->group = &pool->groups[addr_group(first.addr)];
+        r->group = pool->groups[addr_group(first.addr)];
         r->block = block;
         r->off = addr_offset(first.addr);
         r->n = n;
@@ -322,7 +322,7 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
         if (len < ZP_BLOCK) {
                 rc = edge_start(rd, block, e, at, skip, len);
         } else {
-                struct group *g = &rd->vol->pool->groups[addr_group(e.addr)];
+                struct group *g = rd->vol->pool->groups[addr_group(e.addr)];
                 uint32_t max = group_dev(rd->vol->pool, g)->dev->geo.max_io_blocks, n = 1;
                 while (n < max && left - len >= ZP_BLOCK &&
                        tree_get(t, block + n).addr == e.addr + n) {

@@ -517,7 +517,7 @@ void stream_kick_all(struct pool *pool)
 static bool hopeless(const struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
-                if (!pool->devs[i].error)
+                if (pool->devs[i].dev && !pool->devs[i].error)
                         return false;
         return true;
 }

@@ -72,7 +72,7 @@ static void send(struct pool *pool)
         pool->flush_pending = 1;
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 struct pdev *d = &pool->devs[i];
-                if (d->written == d->flushed)
+                if (!d->dev || d->written == d->flushed)
                         continue;
                 struct flush_dev *f = pool_alloc(pool, sizeof(*f));
                 if (!f) {

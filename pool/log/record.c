@@ -19,7 +19,7 @@ static int apply_blocks(struct pool *pool, struct tree *t, const struct record *
                         record_from(rec, i, &from, &generation);
                         if (!(from & ADDR_MAPPED) || addr_group(from) >= pool->ngroups ||
                             tree_get(t, rec->index + i).addr != from ||
-                            pool->groups[addr_group(from)].generation != generation)
+                            pool->groups[addr_group(from)]->generation != generation)
                                 continue;
                 }
                 int rc = tree_set(pool, t, rec->index + i, e);

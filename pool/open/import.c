@@ -122,6 +122,8 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
                 *d = (struct pdev){.dev = s->dev,
                                    .uuid = rd->uuid,
                                    .index = index,
+                                   .nr_zones = rd->nr_zones,
+                                   .zone_blocks = rd->zone_blocks,
                                    .zones = steal_ptr(&s->zones),
                                    .ring_zone = s->best_zone,
                                    .ring_wp = s->best_end,
@@ -152,12 +154,10 @@ static int build(struct import *im, struct err *err)
                 pool->options.reserve_permille = r->reserve_permille;
         if (!pool->options.checkpoint_permille)
                 pool->options.checkpoint_permille = r->checkpoint_permille;
-        pool->devs = calloc(r->ndevices, sizeof(*pool->devs));
-        pool->groups = calloc(r->ngroups + 1, sizeof(*pool->groups));
-        if (!pool->devs || !pool->groups)
+        pool->devs = calloc(POOL_MAX_DEVICES, sizeof(*pool->devs));
+        if (!pool->devs || groups_grow(pool, r->ngroups) < 0)
                 return -ENOMEM;
         pool->ndevs = r->ndevices;
-        pool->ngroups = r->ngroups;
         for (uint32_t i = 0; i < r->ndevices; i++) {
                 int rc = set_device(im, i, err);
                 if (rc < 0)
@@ -165,7 +165,7 @@ static int build(struct import *im, struct err *err)
         }
         for (uint32_t i = 0; i < r->ngroups; i++) {
                 const struct root_group *rg = &r->groups[i];
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (rg->width != 1)
                         return err_set(err, EPROTONOSUPPORT,
                                        "pool %s has mirrored groups; use a newer zonepool",

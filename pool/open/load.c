@@ -25,7 +25,7 @@ static bool addr_ok(const struct pool *pool, uint64_t addr)
 {
         return (addr & ADDR_MAPPED) && !(addr & ADDR_HOLE) && addr_group(addr) < pool->ngroups &&
                addr == addr_make(addr_group(addr), addr_offset(addr)) &&
-               addr_offset(addr) < pool->groups[addr_group(addr)].cap;
+               addr_offset(addr) < pool->groups[addr_group(addr)]->cap;
 }
 
 static int job_add(struct import *im, struct job proto)

@@ -313,7 +313,7 @@ static void walked(struct walk *w, int status)
 
 static void walk_group(struct import *im)
 {
-        struct group *g = &im->pool->groups[im->next_group];
+        struct group *g = im->pool->groups[im->next_group];
         const struct root_group *rg = &im->root.groups[im->next_group];
 
         walk_fini(&im->walk);
@@ -334,7 +334,7 @@ static void walk_groups(struct import *im)
         struct pool *pool = im->pool;
 
         for (; im->next_group < pool->ngroups; im->next_group++) {
-                struct group *g = &pool->groups[im->next_group];
+                struct group *g = pool->groups[im->next_group];
                 const struct root_group *rg = &im->root.groups[im->next_group];
                 uint64_t stop = zone_end_of(pool, g);
                 if (zone_of(pool, g)->state == ZDEV_ZONE_OFFLINE)

@@ -112,7 +112,7 @@ void settle_start(struct import *im)
 
         im->pending = 1;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 const struct zdev_zone *zone = zone_of(pool, g);
                 uint8_t was = im->root.groups[i].state;
                 bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
@@ -142,7 +142,7 @@ static void dirty_retired(struct pool *pool, const struct import *im, struct tre
         for (unsigned i = 0; p->level && i < ENTRIES; i++)
                 if (p->child[i])
                         dirty_retired(pool, im, t, p->child[i]);
-        if (addr && pool->groups[addr_group(addr)].state == GROUP_SEALED &&
+        if (addr && pool->groups[addr_group(addr)]->state == GROUP_SEALED &&
             im->root.groups[addr_group(addr)].state != ROOT_GROUP_SEALED)
                 page_mark_dirty(pool, t, p);
 }
@@ -154,7 +154,7 @@ static void checkpoint_next(struct import *im)
         struct volume *vol;
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (g->state == GROUP_FREE)
                         group_make_free(pool, g);
                 if (g->state == GROUP_SEALED && !g->live)
@@ -168,7 +168,7 @@ static void checkpoint_next(struct import *im)
                 if (im->retired_tables && vol->tree.root)
                         dirty_retired(pool, im, &vol->tree, vol->tree.root);
                 if (im->retired_tables && inode.addr &&
-                    pool->groups[addr_group(inode.addr)].state == GROUP_SEALED)
+                    pool->groups[addr_group(inode.addr)]->state == GROUP_SEALED)
                         vol->dirty = true;
         }
         if (im->retired_tables && pool->catalog.root)

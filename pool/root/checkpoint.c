@@ -48,7 +48,7 @@ static void cleanup(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++)
+        for (uint32_t i = 0; c->bufs && i < c->nbufs; i++)
                 free(c->bufs[i]);
         free(c->bufs);
         c->bufs = NULL;
@@ -218,7 +218,7 @@ static int save_tables(struct pool *pool)
 static void unfree(struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++)
-                pool->groups[i].freeing = false;
+                pool->groups[i]->freeing = false;
 }
 
 static void freeze(struct pool *pool)
@@ -252,7 +252,7 @@ static void succeed(struct pool *pool)
         if (c->seq >= pool->failed_seq)
                 pool->mark_limit = UINT64_MAX;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (g->cls == CLASS_TABLE)
                         g->unclean = false; /* what was marked there has moved */
                 if (!g->freeing)
@@ -320,7 +320,9 @@ static void write_roots(struct pool *pool)
         }
         c->state = CKPT_ROOT;
         c->pending = 1;
-        for (uint32_t i = 0; i < pool->ndevs; i++) {
+        for (uint32_t i = 0; i < c->nbufs; i++) {
+                if (!c->bufs[i])
+                        continue;
                 struct label_write *w = pool_alloc(pool, sizeof(*w));
                 if (!w) {
                         c->status = -ENOMEM;

@@ -25,7 +25,8 @@ struct ckpt {
         int status;
         uint32_t failures; /* in a row */
         struct root root;
-        uint8_t **bufs; /* one a device */
+        uint8_t **bufs; /* one a device; NULL: not there */
+        uint32_t nbufs;
         struct flush_wait flush;
         uint32_t roots_ok;
 };

@@ -74,11 +74,10 @@ int root_note(struct pool *pool)
         if (!r->devices || !r->groups)
                 return -ENOMEM;
         for (uint32_t i = 0; i < pool->ndevs; i++)
-                r->devices[i] =
-                    (struct root_device){pool->devs[i].uuid, pool->devs[i].dev->geo.nr_zones,
-                                         pool->devs[i].dev->geo.zone_blocks};
+                r->devices[i] = (struct root_device){pool->devs[i].uuid, pool->devs[i].nr_zones,
+                                                     pool->devs[i].zone_blocks};
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
                 note_group(g, &r->groups[i]);
         }
@@ -88,7 +87,7 @@ int root_note(struct pool *pool)
 void root_note_tables(struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
                         note_group(g, &pool->ckpt.root.groups[i]);
         }
@@ -98,17 +97,22 @@ int root_encode_all(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
         uint32_t blocks = c->root.blocks;
+        const uint8_t *first = NULL;
 
+        c->nbufs = pool->ndevs;
         c->bufs = calloc(pool->ndevs, sizeof(*c->bufs));
         for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++) {
                 void *buf = NULL;
+                if (!pool->devs[i].dev)
+                        continue;
                 if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
                         return -ENOMEM;
                 c->bufs[i] = buf;
-                if (i == 0)
-                        root_encode(&c->root, buf);
+                if (first)
+                        memcpy(buf, first, (size_t)blocks * ZP_BLOCK);
                 else
-                        memcpy(buf, c->bufs[0], (size_t)blocks * ZP_BLOCK);
+                        root_encode(&c->root, buf);
+                first = buf;
                 root_set_device(buf, blocks, &pool->devs[i].uuid, i);
         }
         return c->bufs ? 0 : -ENOMEM;

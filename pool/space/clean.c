@@ -99,7 +99,7 @@ static struct group *choose(struct pool *pool)
         bool hurry = urgent(pool);
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing ||
                     !worth_it(g, hurry))
                         continue;

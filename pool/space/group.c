@@ -26,9 +26,30 @@ struct pdev *group_dev(struct pool *pool, const struct group *g)
         return &pool->devs[g->member[0].dev];
 }
 
+int groups_grow(struct pool *pool, uint32_t n)
+{
+        struct group **list = realloc(pool->groups, ((size_t)n + 1) * sizeof(*list));
+
+        if (!list)
+                return -ENOMEM;
+        pool->groups = list;
+        if (n <= pool->ngroups)
+                return 0;
+        struct group *more = pool_alloc(pool, (size_t)(n - pool->ngroups) * sizeof(*more));
+        if (!more)
+                return -ENOMEM;
+        for (; pool->ngroups < n; pool->ngroups++, more++) {
+                more->id = pool->ngroups;
+                more->state = GROUP_BAD;
+                list_init(&more->node);
+                list[pool->ngroups] = more;
+        }
+        return 0;
+}
+
 void group_live_inc(struct pool *pool, uint64_t addr)
 {
-        struct group *g = &pool->groups[addr_group(addr)];
+        struct group *g = pool->groups[addr_group(addr)];
 
         if (!g->live++ && g->state == GROUP_SEALED)
                 pool->count.emptied--;
@@ -36,7 +57,7 @@ void group_live_inc(struct pool *pool, uint64_t addr)
 
 void group_live_dec(struct pool *pool, uint64_t addr)
 {
-        struct group *g = &pool->groups[addr_group(addr)];
+        struct group *g = pool->groups[addr_group(addr)];
 
         if (!--g->live && g->state == GROUP_SEALED)
                 pool->count.emptied++;
@@ -122,7 +143,7 @@ void group_start_resets(struct pool *pool)
         if (pool->count.free == pool->count.ready)
                 return;
         for (uint32_t i = 0; i < pool->ngroups && pool->resets < RESETS_AT_ONCE; i++) {
-                struct group *g = &pool->groups[i];
+                struct group *g = pool->groups[i];
                 if (g->state != GROUP_FREE || !g->needs_reset || g->resetting || g->refs)
                         continue;
                 struct reset *r = pool_alloc(pool, sizeof(*r));
@@ -166,7 +187,7 @@ struct group *group_open(struct pool *pool, enum cls cls)
         /* the emptiest device, in turn among equals: streams spread over the devices */
         for (uint32_t n = 0; n < pool->ndevs; n++) {
                 struct pdev *d = &pool->devs[(pool->next_dev + n) % pool->ndevs];
-                if (!d->error && d->nfree && (!best || d->nfree > best->nfree))
+                if (d->dev && !d->error && d->nfree && (!best || d->nfree > best->nfree))
                         best = d;
         }
         if (!best)

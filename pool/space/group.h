@@ -47,6 +47,9 @@ struct group {
         uint32_t sum_bytes, sum_planned;
 };
 
+/* Makes the array of groups n long; new ones are GROUP_BAD until they are described. Pointers to
+ * groups stay valid, pool->groups does not. -ENOMEM. */
+int groups_grow(struct pool *pool, uint32_t n);
 void group_live_inc(struct pool *pool, uint64_t addr);
 void group_live_dec(struct pool *pool, uint64_t addr);
 void group_ref(struct group *g);

@@ -21,7 +21,7 @@ void space_init(struct pool *pool)
         pool->max_cap = 0;
         pool->min_cap = UINT32_MAX;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                const struct group *g = &pool->groups[i];
+                const struct group *g = pool->groups[i];
                 if (g->state == GROUP_BAD)
                         continue;
                 total += group_payload(pool, g->cap);
@@ -42,7 +42,8 @@ uint64_t space_table_room(const struct pool *pool)
         uint64_t room = t && t->cap - t->wp > 4 ? t->cap - t->wp - 4 : 0, per = 128;
 
         for (uint32_t i = 0; i < pool->ndevs; i++)
-                per = MIN(per, pool->devs[i].dev->geo.max_io_blocks);
+                if (pool->devs[i].dev)
+                        per = MIN(per, pool->devs[i].dev->geo.max_io_blocks);
         per = MAX(per, 2u);
         room += pool->count.free_blocks - 4 * (uint64_t)pool->count.free;
         room = room / per * (per - 1) + (room % per ? room % per - 1 : 0);

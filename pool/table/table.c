@@ -337,7 +337,7 @@ static bool addr_valid(const struct pool *pool, uint64_t addr)
                 return addr == 0 || addr == ADDR_HOLE;
         return !(addr & ADDR_HOLE) && addr_group(addr) < pool->ngroups &&
                addr == addr_make(addr_group(addr), addr_offset(addr)) &&
-               addr_offset(addr) < pool->groups[addr_group(addr)].cap;
+               addr_offset(addr) < pool->groups[addr_group(addr)]->cap;
 }
 
 int page_decode(struct pool *pool, struct tree *t, struct page *parent, uint16_t slot,

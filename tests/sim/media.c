@@ -322,6 +322,7 @@ struct zdev *media_power_on(struct media *m)
             .kind = "sim", .submit = media_submit, .close = media_close};
         m->dev.ops = &ops;
         m->dev.geo = m->model.geo;
+        m->dev.inflight = 0;
         snprintf(m->dev.path, sizeof(m->dev.path), "sim%u", m->index);
         m->on = true;
         return &m->dev;
