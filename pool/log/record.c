@@ -8,6 +8,13 @@
 
 #include <string.h>
 
+/* That generation of the group is what entries may name now. A group that was freed since the
+ * checkpoint is named in two: in the older one by tables replay began with. */
+static bool generation_fits(const struct group *g, uint32_t generation)
+{
+        return g->generation == generation || (g->released && g->generation - 1 == generation);
+}
+
 static int apply_blocks(struct pool *pool, struct tree *t, const struct record *rec, uint32_t group,
                         uint32_t data_off)
 {
@@ -19,7 +26,7 @@ static int apply_blocks(struct pool *pool, struct tree *t, const struct record *
                         record_from(rec, i, &from, &generation);
                         if (!(from & ADDR_MAPPED) || addr_group(from) >= pool->ngroups ||
                             tree_get(t, rec->index + i).addr != from ||
-                            pool->groups[addr_group(from)]->generation != generation)
+                            !generation_fits(pool->groups[addr_group(from)], generation))
                                 continue;
                 }
                 int rc = tree_set(pool, t, rec->index + i, e);

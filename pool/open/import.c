@@ -180,7 +180,8 @@ static int build(struct import *im, struct err *err)
                                     .summary = rg->summary,
                                     .last_seq = rg->last_seq,
                                     .last_sum = rg->last_sum,
-                                    .seal_seq = rg->seal_seq};
+                                    .seal_seq = rg->seal_seq,
+                                    .released = rg->flags & ROOT_GROUP_RELEASED};
                 g->state = rg->state == ROOT_GROUP_BAD ? GROUP_BAD : GROUP_SEALING;
                 memcpy(g->member, rg->member, sizeof(g->member));
                 list_init(&g->node);
@@ -226,7 +227,7 @@ void import_replayed(struct import *im)
         struct pool *pool = im->pool;
 
         pool->seq = MAX(im->seen, im->root.seq) + SEQUENCE_GAP;
-        pool->mark = MAX(im->mark, im->root.seq);
+        pool->mark = im->mark;
         pool->marks_held = true;
         im->wait.done = saved;
         ckpt_start(pool, &im->wait);

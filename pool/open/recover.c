@@ -359,7 +359,7 @@ static void walk_groups(struct import *im)
 void recover_start(struct import *im)
 {
         im->seen = im->root.seq;
-        im->mark = im->root.seq;
+        im->mark = im->root.durable;
         im->next_group = 0;
         walk_groups(im);
 }

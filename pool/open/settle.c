@@ -155,6 +155,13 @@ static void checkpoint_next(struct import *im)
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
+                if (g->state == GROUP_FREE && g->live) {
+                        import_fail(im, EBADMSG,
+                                    "pool %s: the log of moved blocks is damaged: %u blocks are "
+                                    "named in group %u, which is free",
+                                    pool->name, g->live, i);
+                        return;
+                }
                 if (g->state == GROUP_FREE)
                         group_make_free(pool, g);
                 if (g->state == GROUP_SEALED && !g->live)

@@ -10,8 +10,15 @@
  * P4: pages and all data before them are durable: the first flush.
  * P5: the root is durable: the second flush. Groups it calls free get their next generation in RAM.
  *
- * A failed checkpoint frees nothing; the pages it moved are marked changed again. After three in a
- * row the pool becomes read-only.
+ * P6: before a release writes its root, the records that emptied its groups are durable.
+ *
+ * A release frees groups between two checkpoints and writes no pages: the last root once more, but
+ * for the groups it frees. That takes that replay needs nothing from them: they were sealed at the
+ * checkpoint, so that their records are covered, and what lived in them was moved, overwritten or
+ * discarded by records that are durable. Moving a block then costs its copy, not its table page.
+ *
+ * A failed checkpoint or release frees nothing; the pages it moved are marked changed again. After
+ * three in a row the pool becomes read-only.
  */
 #include "pool/internal.h"
 #include "pool/root/label.h"
@@ -52,12 +59,12 @@ static void cleanup(struct pool *pool)
                 free(c->bufs[i]);
         free(c->bufs);
         c->bufs = NULL;
-        root_fini(&c->root);
 }
 
 void ckpt_free(struct pool *pool)
 {
         cleanup(pool);
+        root_fini(&pool->ckpt.root);
 }
 
 static void tell(struct list *waits, int status)
@@ -227,8 +234,9 @@ static void freeze(struct pool *pool)
 
         c->status = 0;
         c->pending = 0;
-        c->roots_ok = 0;
+        c->releasing = c->root_stands = false;
         c->seq = pool->seq;
+        root_fini(&c->root);
         pool->table_failed = false;
         int rc = save_tables(pool);
         if (rc == 0)
@@ -243,31 +251,49 @@ static void freeze(struct pool *pool)
         }
 }
 
-static void succeed(struct pool *pool)
+/* What the checkpoint covers besides the groups it frees. */
+static void covered(struct pool *pool)
 {
-        struct ckpt *c = &pool->ckpt;
+        const struct root *root = &pool->ckpt.root;
 
-        pool->generation = c->root.generation;
         pool->marks_held = false;
-        if (c->seq >= pool->failed_seq)
+        if (pool->ckpt.seq >= pool->failed_seq)
                 pool->mark_limit = UINT64_MAX;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 if (g->cls == CLASS_TABLE)
                         g->unclean = false; /* what was marked there has moved */
+                g->covered = i < root->ngroups && root->groups[i].state == ROOT_GROUP_SEALED;
+                g->released = false;
+        }
+        pool->last_ckpt_ns = pool->host.now_ns(pool->host.ctx);
+}
+
+static void succeed(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        pool->generation = c->root.generation;
+        c->root_stands = true;
+        if (!c->releasing)
+                covered(pool);
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
                 if (!g->freeing)
                         continue;
                 pool->count.emptied--;
                 g->generation++;
                 g->needs_reset = true;
+                g->covered = false;
+                g->released = c->releasing;
                 group_make_free(pool, g);
         }
-        pool->last_ckpt_ns = pool->host.now_ns(pool->host.ctx);
         end(pool, 0);
 }
 
 static void fail(struct pool *pool, int status)
 {
+        pool->ckpt.root_stands = false;
         unfree(pool);
         end(pool, status);
 }
@@ -287,9 +313,7 @@ static void root_written(struct label_write *w, int status)
         struct pool *pool = w->pool;
         struct ckpt *c = &pool->ckpt;
 
-        if (status == 0) {
-                c->roots_ok++;
-        } else {
+        if (status < 0) {
                 c->status = status;
                 pool_device_error(pool, w->pdev, status);
         }
@@ -313,7 +337,8 @@ static void write_roots(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        root_note_tables(pool);
+        if (!c->releasing)
+                root_note_tables(pool);
         if (root_encode_all(pool) < 0) {
                 fail(pool, -ENOMEM);
                 return;
@@ -349,7 +374,47 @@ static void pages_durable(struct flush_wait *w, int status)
                 write_roots(pool);
 }
 
+/* ---- releases ---- */
+
+static void emptying_durable(struct flush_wait *w, int status)
+{
+        struct pool *pool = w->ctx;
+        struct ckpt *c = &pool->ckpt;
+
+        if (status < 0) {
+                fail(pool, status);
+        } else if (pool->mark < c->seq) { /* a batch failed half-way: the checkpoint frees them */
+                unfree(pool);
+                c->again = true;
+                end(pool, 0);
+        } else { /* P6: the records that emptied them are durable */
+                root_note_released(pool, c->seq);
+                write_roots(pool);
+        }
+}
+
+static void release(struct pool *pool)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        if (!root_choose_released(pool))
+                return;
+        c->state = CKPT_RELEASE_FLUSH;
+        c->releasing = true;
+        c->status = 0;
+        c->seq = pool->seq;
+        c->flush.done = emptying_durable;
+        c->flush.ctx = pool;
+        flush_add(pool, &c->flush);
+}
+
 /* ---- when ---- */
+
+static bool free_wanted(const struct pool *pool)
+{
+        return pool->count.emptied &&
+               pool->count.free_blocks <= SOON_FREE * (uint64_t)pool->max_cap;
+}
 
 /* A few groups at a time, where the pages to write for them are many. */
 static bool worth_freeing(const struct pool *pool)
@@ -372,8 +437,7 @@ static bool due(const struct pool *pool)
         if (pool->mark_limit != UINT64_MAX)
                 return true;
         /* what is free only after a checkpoint is wanted soon */
-        if (pool->count.emptied && pool->count.free_blocks <= (uint64_t)SOON_FREE * pool->max_cap &&
-            worth_freeing(pool))
+        if (free_wanted(pool) && worth_freeing(pool))
                 return true;
         if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
                 return true;
@@ -398,8 +462,12 @@ void ckpt_poll(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        if (c->state == CKPT_IDLE && pool->running && !pool->readonly && due(pool))
-                ckpt_start(pool, NULL);
+        if (c->state == CKPT_IDLE && pool->running && !pool->readonly) {
+                if (c->root_stands && free_wanted(pool))
+                        release(pool);
+                if (c->state == CKPT_IDLE && due(pool))
+                        ckpt_start(pool, NULL);
+        }
         if (c->state == CKPT_FREEZING && list_empty(&pool->inflight) && room_ready(pool))
                 freeze(pool);
         if (c->state != CKPT_PAGES)

@@ -1,4 +1,4 @@
-/* Checkpoints (checkpoint.c) and the root they end in (ckpt_root.c). */
+/* Checkpoints and releases (checkpoint.c), and the roots they end in (ckpt_root.c). */
 #ifndef ZONEPOOL_POOL_ROOT_CHECKPOINT_H
 #define ZONEPOOL_POOL_ROOT_CHECKPOINT_H
 
@@ -8,7 +8,15 @@
 
 struct pool;
 
-enum ckpt_state { CKPT_IDLE, CKPT_FREEZING, CKPT_PAGES, CKPT_FLUSH, CKPT_ROOT, CKPT_FLUSH_ROOT };
+enum ckpt_state {
+        CKPT_IDLE,
+        CKPT_FREEZING,
+        CKPT_PAGES,
+        CKPT_FLUSH,
+        CKPT_RELEASE_FLUSH, /* in place of the three before it: a release */
+        CKPT_ROOT,
+        CKPT_FLUSH_ROOT,
+};
 
 struct ckpt_wait {
         struct list node;
@@ -20,7 +28,9 @@ struct ckpt {
         struct list waits; /* served by the one under way */
         struct list next; /* come after its freeze: by the next */
         bool again;
-        uint64_t seq; /* of the freeze */
+        uint64_t seq; /* of the freeze; of the choice, when it is a release */
+        bool releasing;
+        bool root_stands; /* root is the last durable one and no other was tried since */
         uint32_t pending; /* pages, or roots, not yet written */
         int status;
         uint32_t failures; /* in a row */
@@ -28,7 +38,6 @@ struct ckpt {
         uint8_t **bufs; /* one a device; NULL: not there */
         uint32_t nbufs;
         struct flush_wait flush;
-        uint32_t roots_ok;
 };
 /* Starts one, or sees to it that one follows. w may be NULL. */
 void ckpt_start(struct pool *pool, struct ckpt_wait *w);
@@ -39,6 +48,12 @@ void ckpt_free(struct pool *pool);
 int root_note(struct pool *pool);
 /* Table groups are noted again as they stand after the pages: nothing in them is ever replayed. */
 void root_note_tables(struct pool *pool);
+/* Marks the groups a release frees; how many. */
+uint32_t root_choose_released(struct pool *pool);
+/* Makes the last root one that frees them too; all records up to `durable` are. Whatever else
+ * changed since the checkpoint (devices, groups, volumes) is not in it: it is either in the log or
+ * waits for a checkpoint. */
+void root_note_released(struct pool *pool, uint64_t durable);
 /* Fills ckpt.bufs. -ENOMEM. */
 int root_encode_all(struct pool *pool);
 

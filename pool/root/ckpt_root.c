@@ -53,6 +53,7 @@ int root_note(struct pool *pool)
             .pool = pool->uuid,
             .ndevices = pool->ndevs,
             .seq = pool->seq,
+            .durable = pool->seq,
             .next_tree = pool->next_tree,
             .catalog_addr = pool->catalog.root_entry.addr,
             .catalog_crc = pool->catalog.root_entry.crc,
@@ -90,6 +91,35 @@ void root_note_tables(struct pool *pool)
                 struct group *g = pool->groups[i];
                 if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
                         note_group(g, &pool->ckpt.root.groups[i]);
+        }
+}
+
+uint32_t root_choose_released(struct pool *pool)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                g->freeing = group_releasable(g);
+                n += g->freeing;
+        }
+        return n;
+}
+
+void root_note_released(struct pool *pool, uint64_t durable)
+{
+        struct root *r = &pool->ckpt.root;
+
+        r->generation = pool->generation + 1;
+        r->durable = durable;
+        for (uint32_t i = 0; i < r->ngroups; i++) {
+                const struct group *g = pool->groups[i];
+                uint32_t live = r->groups[i].live;
+                if (!g->freeing)
+                        continue;
+                note_group(g, &r->groups[i]);
+                r->groups[i].live = live;
+                r->groups[i].flags |= ROOT_GROUP_RELEASED;
         }
 }
 

@@ -101,6 +101,7 @@ void root_encode(const struct root *root, uint8_t *buf)
         put_le64(buf + 200, root->device_blocks);
         put_le64(buf + 208, root->clean_blocks);
         put_le64(buf + 216, root->table_blocks);
+        put_le64(buf + 224, root->durable);
         for (uint32_t i = 0; i < root->ndevices; i++, p += ROOT_DEVICE_BYTES) {
                 memcpy(p, root->devices[i].uuid.b, 16);
                 put_le32(p + 16, root->devices[i].nr_zones);
@@ -150,8 +151,10 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
         r.device_blocks = get_le64(buf + 200);
         r.clean_blocks = get_le64(buf + 208);
         r.table_blocks = get_le64(buf + 216);
+        r.durable = get_le64(buf + 224);
         if (!r.version || !r.ndevices || r.ndevices > POOL_MAX_DEVICES || r.index >= r.ndevices ||
-            r.blocks > ROOT_MAX_BLOCKS || r.blocks != root_blocks(r.ndevices, r.ngroups))
+            r.durable < r.seq || r.blocks > ROOT_MAX_BLOCKS ||
+            r.blocks != root_blocks(r.ndevices, r.ngroups))
                 return -EBADMSG;
         *ret_root = r;
         return 0;

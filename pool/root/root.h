@@ -26,10 +26,12 @@
  *      124    4  crc32c of all blocks, this field taken as zero
  *      128   64  name, NUL-padded
  *      192   32  counters: user, device, cleaning, table blocks written (8 each)
- *      224   32  zero
+ *      224    8  durable sequence: every record up to it was durable when this root was written
+ *      232   24  zero
  *      256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 zero (4)
  *                                         24 zone size in blocks (8)  32 zero (16)
- *                groups, 72 bytes each:   0 state (1)  1 class (1)  2 width (1)  3 flags (1)
+ *                groups, 72 bytes each:   0 state (1)  1 class (1)  2 width (1)
+ *                                         3 flags (1), bit 0: released
  *                                         4 generation  8 live blocks  12 written blocks
  *                                        16 capacity  20 blocks of the summary at the end, 0: none
  *                                        24 last sequence (8)  32 its header's checksum (8)
@@ -59,6 +61,11 @@ enum root_group_state {
         ROOT_GROUP_BAD = 3
 };
 
+/* The group was freed after the checkpoint: what the tables of this root name in it is of the
+ * generation before, and the records above the checkpoint have moved all of it. Live blocks are
+ * those of the checkpoint. */
+enum { ROOT_GROUP_RELEASED = 1 };
+
 struct root_member {
         uint32_t zone;
         uint16_t dev;
@@ -83,6 +90,7 @@ struct root {
         struct uuid pool, device;
         uint32_t index, ndevices;
         uint64_t seq, next_tree;
+        uint64_t durable; /* >= seq */
         uint64_t catalog_addr;
         uint32_t catalog_crc;
         uint8_t catalog_height;

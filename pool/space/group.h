@@ -37,7 +37,9 @@ struct group {
         uint64_t seal_seq;
         bool needs_reset; /* FREE: what is written there is of an earlier life */
         bool resetting;
-        bool freeing; /* the checkpoint under way frees it */
+        bool freeing; /* the checkpoint, or release, under way frees it */
+        bool covered; /* sealed at the last checkpoint: replay needs none of its records */
+        bool released; /* freed since: the tables on disk name blocks of the generation before */
         bool nosummary;
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
         bool busy; /* victim of the cleaner */
@@ -50,6 +52,15 @@ struct group {
 /* Makes the array of groups n long; new ones are GROUP_BAD until they are described. Pointers to
  * groups stay valid, pool->groups does not. -ENOMEM. */
 int groups_grow(struct pool *pool, uint32_t n);
+
+/* It can be freed without a checkpoint: the records that emptied it need only be durable. Table
+ * groups cannot, the tables of the last root may lie there. */
+static inline bool group_releasable(const struct group *g)
+{
+        return g->state == GROUP_SEALED && !g->live && g->covered && !g->busy &&
+               g->cls != CLASS_TABLE;
+}
+
 void group_live_inc(struct pool *pool, uint64_t addr);
 void group_live_dec(struct pool *pool, uint64_t addr);
 void group_ref(struct group *g);
