@@ -7,7 +7,8 @@
  * Invariants: the mapped state of a zone is that of the model except while one of its writes is in
  * flight (then the map still shows the old pointer). At most RING_ENTRIES requests are with the
  * kernel; the rest wait in `waiting`, in order. The lock is bound to the open file, which io_uring
- * holds until the last request has ended: a successor never meets a write of its predecessor.
+ * holds until the last request of a killed process has ended: a successor never meets a write of
+ * its predecessor. Closing gives it back.
  *
  * A zone that is reset becomes empty in the states first; then its blocks are given back to the
  * file system. Block devices keep the old bytes, which are above the write pointer and so
@@ -23,10 +24,10 @@
 #include <liburing.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -36,8 +37,6 @@
 enum {
         RING_ENTRIES = 128,
         DIRECT_ALIGN = ZP_BLOCK,
-        LOCK_TRIES = 50,
-        LOCK_WAIT_MS = 10,
 };
 
 /* A request that is with the kernel. */
@@ -80,14 +79,21 @@ static struct file_device *file_of(struct zdev *dev)
 
 int file_lock(int fd, const char *path, struct err *err)
 {
-        for (int i = 0; i < LOCK_TRIES; i++) {
-                if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-                        return 0;
-                if (errno != EWOULDBLOCK && errno != EINTR)
-                        return err_set_sys(err, errno, "%s: cannot be locked", path);
-                poll(NULL, 0, LOCK_WAIT_MS);
-        }
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+                return 0;
+        if (errno != EWOULDBLOCK)
+                return err_set_sys(err, errno, "%s: cannot be locked", path);
         return err_set(err, EBUSY, "%s is in use by another zonepool daemon or pool", path);
+}
+
+/* io_uring lets go of the open file only some time after it was told to: with nothing in flight the
+ * next opener need not wait for that. What is in flight all the same keeps the lock to its end. */
+static void unlock_if_idle(const struct file_device *fd)
+{
+        for (size_t i = 0; i < RING_ENTRIES; i++)
+                if (fd->reqs[i].io)
+                        return;
+        flock(fd->fd, LOCK_UN);
 }
 
 /* ---- zone states ---- */
@@ -376,8 +382,10 @@ static void file_close(struct zdev *dev)
                 munmap(fd->map, fd->map_len);
         if (fd->fd_direct >= 0)
                 close(fd->fd_direct);
-        if (fd->fd >= 0)
+        if (fd->fd >= 0) {
+                unlock_if_idle(fd);
                 close(fd->fd);
+        }
         zone_model_fini(&fd->model);
         fd->closed = true;
         if (!fd->delivering)
@@ -454,7 +462,7 @@ static int start_ring(struct file_device *fd, const char *path, struct err *err)
                 return err_set_sys(err, errno, "%s: no eventfd", path);
         rc = io_uring_register_eventfd(&fd->ring, fd->watch.fd);
         if (rc == 0)
-                rc = loop_fd_add(fd->loop, &fd->watch, POLLIN);
+                rc = loop_fd_add(fd->loop, &fd->watch, EPOLLIN);
         if (rc < 0)
                 return err_set_sys(err, -rc, "%s: its completions cannot be watched", path);
         /* The same file once more without the page cache, where that is possible. */

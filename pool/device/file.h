@@ -52,8 +52,8 @@ int file_device_check(const char *path, const struct file_device_spec *spec, boo
 int file_device_erase(const char *path, struct err *err);
 
 /* Opens and locks a device made by file_device_create. Freed by zdev_close, with nothing in flight.
- * -ENOENT no such file, or not a file device; -EBUSY another process, or this one, has it (waited
- * for half a second: a killed process keeps its lock until the kernel has ended its I/O); -EBADMSG
+ * -ENOENT no such file, or not a file device; -EBUSY another process, or this one, has it (a
+ * killed process keeps its lock until the kernel has ended its I/O: try again later); -EBADMSG
  * header damaged or file too short; -EPROTONOSUPPORT made by a newer zonepool; -EACCES, -EIO, ...
  */
 int file_device_open(struct loop *loop, const char *path, struct zdev **ret_dev, struct err *err);

@@ -4,9 +4,9 @@
 
 #include "base/err.h"
 
-/* Takes the lock that lasts as long as the open file does, waiting up to half a second: the kernel
- * keeps the file of a killed process open until its I/O has ended, and only then may another begin.
- * Returns 0 or -EBUSY with text. */
+/* Takes the lock that lasts as long as the open file does, and never waits. The kernel keeps the
+ * file of a killed process open, and so locked, until its I/O has ended: who wants to wait for that
+ * tries again. Returns 0 or -EBUSY with text. */
 int file_lock(int fd, const char *path, struct err *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* Importing a pool: open, check the labels, recover, attach every volume; see dpool.h.
  *
- * At a start the daemon before this one may just have been killed, and the kernel keeps its devices
- * locked until its last I/O has ended: a busy device is tried again for BUSY_PATIENCE_NS then.
+ * The daemon before this one may just have been killed, and the kernel keeps its devices locked
+ * until its last I/O has ended: a busy device is tried again, at a start for as long as that may
+ * take, for a person for a moment.
  *
  * One struct import a try. Whatever fails, the devices are closed and nothing is left but, when
  * that was asked for, the FAILED entry in the registry.
@@ -20,8 +21,9 @@
 #include <limits.h>
 #include <string.h>
 
-#define BUSY_PATIENCE_NS UINT64_C(30000000000)
-#define BUSY_RETRY_NS UINT64_C(500000000)
+#define START_PATIENCE_NS UINT64_C(30000000000)
+#define PERSON_PATIENCE_NS UINT64_C(1000000000)
+#define BUSY_RETRY_NS UINT64_C(100000000)
 
 struct import {
         struct dpool *p;
@@ -162,10 +164,11 @@ static int begin(struct import *im, struct err *err)
 static void try_to_begin(struct import *im)
 {
         struct loop *loop = im->p->daemon->loop;
+        uint64_t patience_ns = im->keep_failed ? START_PATIENCE_NS : PERSON_PATIENCE_NS;
         int rc = begin(im, &im->err);
 
-        if (rc == -EBUSY && im->keep_failed && !im->p->daemon->stopping &&
-            clock_now_ns() < im->start_ns + BUSY_PATIENCE_NS) {
+        if (rc == -EBUSY && !im->p->daemon->stopping &&
+            clock_now_ns() < im->start_ns + patience_ns) {
                 im->err = ERR_INIT;
                 loop_timer_arm(loop, &im->retry, clock_now_ns() + BUSY_RETRY_NS);
         } else if (rc < 0) {

@@ -625,7 +625,9 @@ static void test_one_opener_at_a_time(void)
 {
         char *path = t_path("lock");
         struct zdev *dev = t_new_file(path);
+        uint64_t before = clock_now_ns();
         expect_open(path, -EBUSY, "in use by another");
+        CU_ASSERT_TRUE(clock_now_ns() - before < UINT64_C(250000000)); /* it does not wait */
         struct err err = ERR_INIT;
         CU_ASSERT_EQUAL(file_device_create(path, &small, true, &err), -EBUSY);
         CU_ASSERT_EQUAL(t_write(dev, 0, 0, 1, 1), 0); /* unharmed */
@@ -633,6 +635,40 @@ static void test_one_opener_at_a_time(void)
         dev = t_open_file(path);
         CU_ASSERT_TRUE(t_holds(dev, 0, 0, 1, 1));
         zdev_close(dev);
+}
+
+static void test_a_closed_device_is_free_while_its_file_is_still_open_somewhere(void)
+{
+        char *path = t_path("late");
+        struct zdev *dev = t_new_file(path);
+        CU_ASSERT_EQUAL(t_write(dev, 0, 0, 1, 1), 0);
+        pid_t child = fork(); /* has the same open file, as a ring that is being taken down has */
+        if (child == 0)
+                for (;;)
+                        pause();
+        zdev_close(dev);
+        struct err err = ERR_INIT;
+        int rc = file_device_open(loop, path, &dev, &err);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        CU_ASSERT_EQUAL_FATAL(rc, 0);
+        CU_ASSERT_TRUE(t_holds(dev, 0, 0, 1, 1));
+        zdev_close(dev);
+}
+
+/* The kernel may still be ending the I/O of a process that is dead. */
+static struct zdev *open_after_kill(const char *path)
+{
+        uint64_t deadline = clock_now_ns() + UINT64_C(10000000000);
+        struct zdev *dev = NULL;
+        struct err err = ERR_INIT;
+        int rc;
+
+        while ((rc = file_device_open(loop, path, &dev, &err)) == -EBUSY &&
+               clock_now_ns() < deadline)
+                loop_turn(loop, 1000 * 1000);
+        CU_ASSERT_EQUAL_FATAL(rc, 0);
+        return dev;
 }
 
 /* The child tells each completed write in shared memory and is killed in the middle of them. */
@@ -670,7 +706,7 @@ static void test_completed_writes_survive_kill(void)
                 waitpid(child, &status, 0);
                 CU_ASSERT_TRUE(WIFSIGNALED(status));
                 uint32_t written = *told;
-                struct zdev *dev = t_open_file(path);
+                struct zdev *dev = open_after_kill(path);
                 uint64_t found = 0;
                 for (uint32_t zone = 0; zone < ZONES; zone++)
                         found += t_zone(dev, zone).wp_block;
@@ -720,6 +756,7 @@ static const struct t_case cases[] = {
     T_CASE(test_newer_format_is_refused),
     T_CASE(test_a_damaged_zone_state_makes_the_zone_readonly),
     T_CASE(test_one_opener_at_a_time),
+    T_CASE(test_a_closed_device_is_free_while_its_file_is_still_open_somewhere),
     T_CASE(test_completed_writes_survive_kill),
     T_CASE(test_zone_states_encode_and_decode),
 };
