@@ -91,8 +91,8 @@ struct pool_label {
         uint64_t generation; /* highest root found on it */
 };
 
-/* Format version of this code. Labels of a newer one are refused (-EPROTONOSUPPORT). */
-enum { POOL_FORMAT_VERSION = 1 };
+/* Format version of this code. Labels of another one are refused (-EPROTONOSUPPORT). */
+enum { POOL_FORMAT_VERSION = 2 };
 
 /* Reads the labels of one device. done: status 0 with *label valid during the call; -ENOENT no
  * label (label NULL); -EPROTONOSUPPORT newer format (label's name, uuid and version valid);
@@ -170,6 +170,7 @@ struct volume_spec {
         uint64_t size_bytes; /* multiple of 512, 512..VOLUME_MAX_BYTES */
         const void *owner; /* first ownership record, opaque to the pool */
         size_t owner_len; /* <= VOLUME_OWNER_MAX */
+        uint8_t copies; /* of each block, on different devices: 1..3; 0: 1 */
 };
 
 struct volume_info {
@@ -179,6 +180,7 @@ struct volume_info {
         uint64_t allocated_bytes; /* live blocks */
         uint64_t user_write_bytes;
         uint64_t created_sequence;
+        uint8_t copies;
 };
 
 /* All of these complete when the change is durable.

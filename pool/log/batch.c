@@ -306,6 +306,8 @@ static void batch_issue(struct batch *b)
         struct header h = {
             .kind = (uint8_t)b->kind,
             .cls = (uint8_t)b->stream->cls,
+            .width = g->width,
+            .copies = g->copies,
             .group = g->id,
             .generation = g->generation,
             .seq = ++pool->seq,
@@ -318,6 +320,10 @@ static void batch_issue(struct batch *b)
             .pool = pool->uuid,
         };
 
+        for (int i = 0; i < g->width; i++) {
+                h.member[i].zone = g->member[i].zone;
+                h.member[i].dev = g->member[i].dev;
+        }
         b->seq = h.seq;
         if (b->kind == BATCH_RECORDS) {
                 encode_records(b);

@@ -9,7 +9,7 @@
 
 static const uint8_t magic_header[4] = {'Z', 'P', 'B', 'H'};
 static const uint8_t magic_trailer[4] = {'Z', 'P', 'B', 'S'};
-enum { HEADER_VERSION = 1, SUM_OFFSET = 88 };
+enum { HEADER_VERSION = 2, SUM_OFFSET = 88 };
 
 uint32_t record_data_blocks(uint8_t type, uint32_t count)
 {
@@ -81,8 +81,15 @@ void header_seal(struct header *h, uint8_t *buf, const uint8_t *secret)
         put_le32(buf + 56, h->data_blocks);
         put_le32(buf + 60, h->record_bytes);
         put_le32(buf + 64, h->nrecords);
-        put_le32(buf + 68, 0);
+        put_u8(buf + 68, h->width);
+        put_u8(buf + 69, h->copies);
+        put_le16(buf + 70, 0);
         memcpy(buf + 72, h->pool.b, 16);
+        memset(buf + 96, 0, HEADER_FIXED - 96);
+        for (int i = 0; i < h->width; i++) {
+                put_le32(buf + 96 + 8 * i, h->member[i].zone);
+                put_le16(buf + 100 + 8 * i, h->member[i].dev);
+        }
         put_le64(buf + SUM_OFFSET, 0);
         h->sum = sum_of(buf, h->header_blocks, secret);
         put_le64(buf + SUM_OFFSET, h->sum);
@@ -90,11 +97,11 @@ void header_seal(struct header *h, uint8_t *buf, const uint8_t *secret)
 
 int header_decode(const uint8_t *block, struct header *ret_header)
 {
-        struct header h;
+        struct header h = {0};
 
         if (memcmp(block, magic_header, 4))
                 return -EBADMSG;
-        if (get_le16(block + 4) > HEADER_VERSION)
+        if (get_le16(block + 4) != HEADER_VERSION)
                 return -EPROTONOSUPPORT;
         h.kind = get_u8(block + 6);
         h.cls = get_u8(block + 7);
@@ -109,10 +116,18 @@ int header_decode(const uint8_t *block, struct header *ret_header)
         h.data_blocks = get_le32(block + 56);
         h.record_bytes = get_le32(block + 60);
         h.nrecords = get_le32(block + 64);
+        h.width = get_u8(block + 68);
+        h.copies = get_u8(block + 69);
         memcpy(h.pool.b, block + 72, 16);
         h.sum = get_le64(block + SUM_OFFSET);
         if (h.kind != HEADER_BATCH && h.kind != HEADER_SUMMARY)
                 return -EBADMSG;
+        if (!h.width || h.width > h.copies || h.copies > POOL_MAX_GROUP_WIDTH)
+                return -EBADMSG;
+        for (int i = 0; i < h.width; i++) {
+                h.member[i].zone = get_le32(block + 96 + 8 * i);
+                h.member[i].dev = get_le16(block + 100 + 8 * i);
+        }
         if (!h.header_blocks || h.header_blocks > HEADER_MAX_BLOCKS || h.data_blocks > INT32_MAX)
                 return -EBADMSG;
         if ((uint64_t)h.record_bytes + HEADER_FIXED > (uint64_t)h.header_blocks * ZP_BLOCK)

@@ -5,7 +5,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPBH"
- *        4    2  version, 1
+ *        4    2  version, 2
  *        6    1  kind: 1 batch, 2 summary of a sealed group
  *        7    1  lifetime class: 0 user, 1 cleaning, 2 table
  *        8    4  group
@@ -14,9 +14,20 @@
  *       24    8  sequence of the batch before it in the group, 0: the first
  *       32    8  checksum of that batch's header
  *       40    8  durable mark: all batches up to this sequence were durable when this one was
- * issued 48    4  offset of this header in the group, blocks 52    4  header blocks 56    4  data
- * blocks 60    4  bytes of records 64    4  number of records 68    4  zero 72   16  pool uuid 88
- * 8  keyed checksum of all header blocks, this field taken as zero 96       records
+ *                issued
+ *       48    4  offset of this header in the group, blocks
+ *       52    4  header blocks
+ *       56    4  data blocks
+ *       60    4  bytes of records
+ *       64    4  number of records
+ *       68    1  width of the group, 1..3
+ *       69    1  copies asked for, >= width
+ *       70    2  zero
+ *       72   16  pool uuid
+ *       88    8  keyed checksum of all header blocks, this field taken as zero
+ *       96   24  members of the group: 3 x { zone (4), device (2), zero (2) }
+ *      120    8  zero
+ *      128       records
  *
  * A record:
  *
@@ -54,13 +65,14 @@
 
 #include "base/uuid.h"
 #include "pool/device.h"
+#include "pool/pool.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-        HEADER_FIXED = 96,
+        HEADER_FIXED = 128,
         RECORD_FIXED = 24,
         SUMMARY_ITEM = 32,
         SUMMARY_TRAILER = 32,
@@ -86,7 +98,11 @@ enum record_type {
 
 /* The fixed part. */
 struct header {
-        uint8_t kind, cls;
+        uint8_t kind, cls, width, copies;
+        struct {
+                uint32_t zone;
+                uint16_t dev;
+        } member[POOL_MAX_GROUP_WIDTH];
         uint32_t group, generation;
         uint64_t seq, prev_seq, prev_sum, mark;
         uint32_t offset, header_blocks, data_blocks, record_bytes, nrecords;

@@ -186,10 +186,11 @@ static int make_groups(struct format *f)
                                   d->zones[z].capacity_blocks >= MIN_ZONE_BLOCKS &&
                                   d->zones[z].capacity_blocks < UINT32_C(1) << 28;
                         g->state = ok ? ROOT_GROUP_FREE : ROOT_GROUP_BAD;
-                        g->width = 1;
+                        g->width = g->copies = 1;
                         g->generation = 1;
                         g->cap = ok ? (uint32_t)d->zones[z].capacity_blocks : 0;
-                        g->member[0] = (struct root_member){z, (uint16_t)i};
+                        g->zone_cap = g->cap;
+                        g->member[0] = (struct root_member){z, (uint16_t)i, MEMBER_GOOD};
                         good += ok;
                 }
         }
@@ -325,8 +326,9 @@ static int prepare(struct format *f, struct zdev *const *devs, const char *name,
                         return -ENOMEM;
                 host->random(host->ctx, d->uuid.b, sizeof(d->uuid.b));
                 uuid_from_random(&d->uuid);
-                r->devices[i] =
-                    (struct root_device){d->uuid, devs[i]->geo.nr_zones, devs[i]->geo.zone_blocks};
+                r->devices[i] = (struct root_device){.uuid = d->uuid,
+                                                     .nr_zones = devs[i]->geo.nr_zones,
+                                                     .zone_blocks = devs[i]->geo.zone_blocks};
         }
         return 0;
 }

@@ -76,9 +76,11 @@ static int choose(struct import *im, struct err *err)
                 const char *path = s->dev->path;
                 if (s->status == -EPROTONOSUPPORT)
                         return err_set(err, EPROTONOSUPPORT,
-                                       "device %s: format version %u of pool %s is newer than this "
-                                       "program's %d; use a newer zonepool",
-                                       path, s->best.version, s->best.name, POOL_FORMAT_VERSION);
+                                       "device %s: format version %u of pool %s is not this "
+                                       "program's %d; use %s zonepool",
+                                       path, s->best.version, s->best.name, POOL_FORMAT_VERSION,
+                                       s->best.version > POOL_FORMAT_VERSION ? "a newer"
+                                                                             : "the older");
                 if (s->status == -ENOENT)
                         return err_set(err, ENOENT, "device %s has no pool label", path);
                 if (s->status == -EBADMSG)
@@ -173,8 +175,10 @@ static int build(struct import *im, struct err *err)
                 *g = (struct group){.id = i,
                                     .cls = (enum cls)rg->cls,
                                     .width = rg->width,
+                                    .copies = rg->copies,
                                     .generation = rg->generation,
                                     .cap = rg->cap,
+                                    .zone_cap = rg->zone_cap,
                                     .wp = rg->wp,
                                     .tail = rg->wp,
                                     .summary = rg->summary,

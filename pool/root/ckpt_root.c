@@ -10,10 +10,12 @@ static void note_group(const struct group *g, struct root_group *r)
         *r = (struct root_group){
             .cls = (uint8_t)g->cls,
             .width = g->width,
+            .copies = g->copies,
             .generation = g->generation,
             .live = g->live,
             .wp = g->tail,
             .cap = g->cap,
+            .zone_cap = g->zone_cap,
             .summary = g->summary,
             .last_seq = g->last_seq,
             .last_sum = g->last_sum,
@@ -75,8 +77,10 @@ int root_note(struct pool *pool)
         if (!r->devices || !r->groups)
                 return -ENOMEM;
         for (uint32_t i = 0; i < pool->ndevs; i++)
-                r->devices[i] = (struct root_device){pool->devs[i].uuid, pool->devs[i].nr_zones,
-                                                     pool->devs[i].zone_blocks};
+                r->devices[i] = (struct root_device){.uuid = pool->devs[i].uuid,
+                                                     .nr_zones = pool->devs[i].nr_zones,
+                                                     .zone_blocks = pool->devs[i].zone_blocks,
+                                                     .generation = r->generation};
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;

@@ -42,9 +42,12 @@ static void encode_group(const struct root_group *g, uint8_t *p)
         put_le64(p + 32, g->last_sum);
         put_le64(p + 40, g->seal_seq);
         for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++) {
-                put_le32(p + 48 + 8 * i, g->member[i].zone);
-                put_le16(p + 52 + 8 * i, g->member[i].dev);
+                put_le32(p + 48 + 12 * i, g->member[i].zone);
+                put_le16(p + 52 + 12 * i, g->member[i].dev);
+                put_le32(p + 56 + 12 * i, g->member[i].good);
         }
+        put_le32(p + 84, g->zone_cap);
+        put_u8(p + 88, g->copies);
 }
 
 static int decode_group(const uint8_t *p, const struct root *root, struct root_group *g)
@@ -61,16 +64,22 @@ static int decode_group(const uint8_t *p, const struct root *root, struct root_g
         g->last_seq = get_le64(p + 24);
         g->last_sum = get_le64(p + 32);
         g->seal_seq = get_le64(p + 40);
-        if (g->state > ROOT_GROUP_BAD || g->cls > 2 || g->width < 1 ||
-            g->width > POOL_MAX_GROUP_WIDTH || g->wp > g->cap || g->summary > g->cap ||
-            g->cap >= UINT32_C(1) << 28)
+        g->zone_cap = get_le32(p + 84);
+        g->copies = get_u8(p + 88);
+        if (g->state > ROOT_GROUP_LENT || g->cls > 2 || g->width < 1 || g->width > g->copies ||
+            g->copies > POOL_MAX_GROUP_WIDTH || g->wp > g->cap || g->summary > g->cap ||
+            g->cap > g->zone_cap || g->zone_cap >= UINT32_C(1) << 28)
                 return -EBADMSG;
         for (int i = 0; i < g->width; i++) {
-                g->member[i].zone = get_le32(p + 48 + 8 * i);
-                g->member[i].dev = get_le16(p + 52 + 8 * i);
+                g->member[i].zone = get_le32(p + 48 + 12 * i);
+                g->member[i].dev = get_le16(p + 52 + 12 * i);
+                g->member[i].good = get_le32(p + 56 + 12 * i);
                 if (g->member[i].dev >= root->ndevices || g->member[i].zone < LABEL_ZONES ||
                     g->member[i].zone >= root->devices[g->member[i].dev].nr_zones)
                         return -EBADMSG;
+                for (int n = 0; n < i; n++)
+                        if (g->member[n].dev == g->member[i].dev)
+                                return -EBADMSG;
         }
         return 0;
 }
@@ -105,7 +114,9 @@ void root_encode(const struct root *root, uint8_t *buf)
         for (uint32_t i = 0; i < root->ndevices; i++, p += ROOT_DEVICE_BYTES) {
                 memcpy(p, root->devices[i].uuid.b, 16);
                 put_le32(p + 16, root->devices[i].nr_zones);
+                put_u8(p + 20, root->devices[i].state);
                 put_le64(p + 24, root->devices[i].zone_blocks);
+                put_le64(p + 32, root->devices[i].generation);
         }
         for (uint32_t i = 0; i < root->ngroups; i++, p += ROOT_GROUP_BYTES)
                 encode_group(&root->groups[i], p);
@@ -132,7 +143,9 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
         r.index = get_le32(buf + 48);
         r.ndevices = get_le32(buf + 52);
         memcpy(r.name, buf + 128, POOL_NAME_MAX);
-        if (r.version > POOL_FORMAT_VERSION) {
+        if (!r.version)
+                return -EBADMSG;
+        if (r.version != POOL_FORMAT_VERSION) {
                 *ret_root = r;
                 return -EPROTONOSUPPORT;
         }
@@ -152,7 +165,7 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
         r.clean_blocks = get_le64(buf + 208);
         r.table_blocks = get_le64(buf + 216);
         r.durable = get_le64(buf + 224);
-        if (!r.version || !r.ndevices || r.ndevices > POOL_MAX_DEVICES || r.index >= r.ndevices ||
+        if (!r.ndevices || r.ndevices > POOL_MAX_DEVICES || r.index >= r.ndevices ||
             r.durable < r.seq || r.blocks > ROOT_MAX_BLOCKS ||
             r.blocks != root_blocks(r.ndevices, r.ngroups))
                 return -EBADMSG;
@@ -179,7 +192,11 @@ int root_decode(const uint8_t *buf, uint32_t blocks, struct root *ret_root)
         for (uint32_t i = 0; i < r.ndevices; i++, p += ROOT_DEVICE_BYTES) {
                 memcpy(r.devices[i].uuid.b, p, 16);
                 r.devices[i].nr_zones = get_le32(p + 16);
+                r.devices[i].state = get_u8(p + 20);
                 r.devices[i].zone_blocks = get_le64(p + 24);
+                r.devices[i].generation = get_le64(p + 32);
+                if (r.devices[i].state > ROOT_DEVICE_OUT)
+                        rc = -EBADMSG;
         }
         for (uint32_t i = 0; i < r.ngroups && rc == 0; i++, p += ROOT_GROUP_BYTES)
                 rc = decode_group(p, &r, &r.groups[i]);

@@ -26,17 +26,25 @@
  *      124    4  crc32c of all blocks, this field taken as zero
  *      128   64  name, NUL-padded
  *      192   32  counters: user, device, cleaning, table blocks written (8 each)
- *      224    8  durable sequence: every record up to it was durable when this root was written
- *      232   24  zero
- *      256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 zero (4)
- *                                         24 zone size in blocks (8)  32 zero (16)
- *                groups, 72 bytes each:   0 state (1)  1 class (1)  2 width (1)
+ *     224    8  durable sequence: every record up to it was durable when this root was written
+ *     232   24  zero
+ *     256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 state (1)  21 zero (3)
+ *                                        24 zone size in blocks (8)
+ *                                        32 generation of the last root it was in use with (8)
+ *                                        40 zero (8)
+ *               groups, 96 bytes each:   0 state (1)  1 class (1)  2 width (1)
  *                                         3 flags (1), bit 0: released
  *                                         4 generation  8 live blocks  12 written blocks
  *                                        16 capacity  20 blocks of the summary at the end, 0: none
  *                                        24 last sequence (8)  32 its header's checksum (8)
  *                                        40 sequence when sealed (8)
- *                                        48 3 x { zone (4), device (2), zero (2) }
+ *                                        48 3 x { zone (4), device (2), zero (2), blocks of it
+ *                                           that may be read (4), all ones: all }
+ *                                        84 capacity of its own zone  88 copies (1)  89 zero (7)
+ *
+ * Each group has a zone of its own, its first member; a wider one has borrowed those of others,
+ * which are lent meanwhile. Copies is what was asked for when it was opened; the width is less
+ * where devices were missing.
  */
 #ifndef ZONEPOOL_POOL_ROOT_H
 #define ZONEPOOL_POOL_ROOT_H
@@ -49,7 +57,7 @@
 enum {
         ROOT_FIXED = 256,
         ROOT_DEVICE_BYTES = 48,
-        ROOT_GROUP_BYTES = 72,
+        ROOT_GROUP_BYTES = 96,
         ROOT_MAX_BLOCKS = 1 << 18,
         LABEL_ZONES = 2, /* zones 0 and 1 of every device */
 };
@@ -58,7 +66,8 @@ enum root_group_state {
         ROOT_GROUP_FREE = 0,
         ROOT_GROUP_OPEN = 1,
         ROOT_GROUP_SEALED = 2,
-        ROOT_GROUP_BAD = 3
+        ROOT_GROUP_BAD = 3,
+        ROOT_GROUP_LENT = 4, /* its zone is a member of another group */
 };
 
 /* The group was freed after the checkpoint: what the tables of this root name in it is of the
@@ -66,14 +75,22 @@ enum root_group_state {
  * those of the checkpoint. */
 enum { ROOT_GROUP_RELEASED = 1 };
 
+enum root_device_state {
+        ROOT_DEVICE_IN_USE = 0,
+        ROOT_DEVICE_OUT = 1, /* failed or missing: what is mirrored on it is stale */
+};
+
+#define MEMBER_GOOD UINT32_MAX
+
 struct root_member {
         uint32_t zone;
         uint16_t dev;
+        uint32_t good; /* only blocks below may be read; MEMBER_GOOD: all */
 };
 
 struct root_group {
-        uint8_t state, cls, width, flags;
-        uint32_t generation, live, wp, cap, summary;
+        uint8_t state, cls, width, flags, copies;
+        uint32_t generation, live, wp, cap, zone_cap, summary;
         uint64_t last_seq, last_sum, seal_seq;
         struct root_member member[POOL_MAX_GROUP_WIDTH];
 };
@@ -82,6 +99,8 @@ struct root_device {
         struct uuid uuid;
         uint32_t nr_zones;
         uint64_t zone_blocks;
+        uint8_t state; /* enum root_device_state */
+        uint64_t generation;
 };
 
 struct root {

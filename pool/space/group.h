@@ -25,9 +25,11 @@ struct group {
         enum group_state state;
         enum cls cls;
         uint8_t width;
-        struct root_member member[POOL_MAX_GROUP_WIDTH];
+        uint8_t copies; /* asked for; the width is less where devices were missing */
+        struct root_member member[POOL_MAX_GROUP_WIDTH]; /* the first is its own zone */
         uint32_t generation;
-        uint32_t cap; /* blocks */
+        uint32_t cap; /* blocks; of the smallest member */
+        uint32_t zone_cap; /* of its own zone */
         uint32_t wp; /* blocks given out */
         uint32_t tail; /* blocks issued: where the next header will stand */
         uint32_t live; /* table entries that point here */

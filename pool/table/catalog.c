@@ -38,6 +38,7 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         put_le64(buf + 48, vol->tree.root_entry.addr);
         put_le32(buf + 56, vol->tree.root_entry.crc);
         put_u8(buf + 60, vol->tree.height);
+        put_u8(buf + 61, vol->copies);
         put_le64(buf + 64, vol->created_seq);
         put_le64(buf + 72, vol->user_blocks);
         memcpy(buf + 128, vol->name, strlen(vol->name));
@@ -61,13 +62,14 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
         vol->tree.root_entry.addr = get_le64(buf + 48);
         vol->tree.root_entry.crc = get_le32(buf + 56);
         vol->tree.height = get_u8(buf + 60);
+        vol->copies = get_u8(buf + 61);
         vol->created_seq = get_le64(buf + 64);
         vol->user_blocks = get_le64(buf + 72);
         memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
         if (!volume_name_valid(vol->name) || uuid_is_nil(&vol->uuid) || !vol->size_bytes ||
-            vol->size_bytes > VOLUME_MAX_BYTES || vol->size_bytes % VOLUME_SECTOR ||
-            vol->tree.id <= CATALOG_TREE || vol->tree.height > MAX_HEIGHT ||
-            !vol->tree.height != !vol->tree.root_entry.addr)
+            vol->size_bytes > VOLUME_MAX_BYTES || vol->size_bytes % VOLUME_SECTOR || !vol->copies ||
+            vol->copies > POOL_MAX_GROUP_WIDTH || vol->tree.id <= CATALOG_TREE ||
+            vol->tree.height > MAX_HEIGHT || !vol->tree.height != !vol->tree.root_entry.addr)
                 return -EBADMSG;
         return 0;
 }
@@ -179,6 +181,7 @@ void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
             .allocated_bytes = vol->tree.live * ZP_BLOCK,
             .user_write_bytes = vol->user_blocks * ZP_BLOCK,
             .created_sequence = vol->created_seq,
+            .copies = vol->copies,
         };
 
         memcpy(info.name, vol->name, sizeof(info.name));

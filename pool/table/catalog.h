@@ -11,7 +11,8 @@
  *       48    8  table root entry: address, 0: empty
  *       56    4  table root entry: crc32c
  *       60    1  table height, levels
- *       61    3  zero
+ *       61    1  copies, 1..3
+ *       62    2  zero
  *       64    8  sequence of its creation
  *       72    8  blocks written by users
  *       80   48  zero

@@ -183,7 +183,7 @@ static int check_spec(struct pool *pool, const struct volume_spec *spec)
         if (!spec->name || !volume_name_valid(spec->name) || uuid_is_nil(&spec->uuid) ||
             !spec->size_bytes || spec->size_bytes > VOLUME_MAX_BYTES ||
             spec->size_bytes % VOLUME_SECTOR || spec->owner_len > VOLUME_OWNER_MAX ||
-            (spec->owner_len && !spec->owner))
+            (spec->owner_len && !spec->owner) || spec->copies > 1)
                 return -EINVAL;
         if (name_taken(pool, spec))
                 return -EEXIST;
@@ -244,6 +244,7 @@ void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
                 v->uuid = spec->uuid;
                 v->size_bytes = spec->size_bytes;
                 v->tree.id = pool->next_tree;
+                v->copies = spec->copies ? spec->copies : 1;
                 v->owner_len = (uint16_t)spec->owner_len;
                 if (spec->owner_len)
                         memcpy(v->owner, spec->owner, spec->owner_len);

@@ -14,6 +14,7 @@ struct volume {
         struct uuid uuid;
         uint64_t size_bytes;
         uint32_t slot;
+        uint8_t copies; /* 1..3: width of the groups its blocks go to */
         struct tree tree;
         uint64_t created_seq, user_blocks;
         bool dirty; /* its inode */

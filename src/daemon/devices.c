@@ -117,7 +117,8 @@ static int check_status(const char *path, int status, struct err *err)
         case EPROTONOSUPPORT:
                 return err_set(
                     err, EPROTONOSUPPORT,
-                    "device %s belongs to a pool of a newer format; use a newer zonepool", path);
+                    "device %s belongs to a pool of another format; use the zonepool that made it",
+                    path);
         case EBADMSG:
                 return err_set(err, EBADMSG, "device %s: the pool's label is damaged", path);
         default:

@@ -2,9 +2,9 @@
  * and of a header is found, and sizes that point outside are. */
 #include "base/le.h"
 #include "base/rng.h"
-#include "pool/table/catalog.h"
 #include "pool/log/header.h"
 #include "pool/root/root.h"
+#include "pool/table/catalog.h"
 #include "tests/t_suite.h"
 
 #include <errno.h>
@@ -51,6 +51,9 @@ static struct header sample_header(uint8_t *buf)
         p += 24 + 32;
         struct header h = {.kind = HEADER_BATCH,
                            .cls = 1,
+                           .width = 2,
+                           .copies = 3,
+                           .member = {{7, 1}, {9, 0}},
                            .group = 3,
                            .generation = 4,
                            .seq = 50,
@@ -144,7 +147,7 @@ static void test_records_that_point_outside_are_refused(void)
         header_seal(&h, buf, secret);
         CU_ASSERT_EQUAL(header_decode(buf, &back), -EBADMSG);
         h = sample_header(buf);
-        put_le16(buf + 4, 2);
+        put_le16(buf + 4, 3);
         CU_ASSERT_EQUAL(header_decode(buf, &back), -EPROTONOSUPPORT);
 }
 
@@ -191,11 +194,13 @@ static struct root sample_root(struct root_device *devs, struct root_group *grou
                 devs[i] = (struct root_device){.nr_zones = 64, .zone_blocks = 512};
         for (uint32_t i = 0; i < 100; i++)
                 groups[i] = (struct root_group){.state = ROOT_GROUP_OPEN,
-                                                .width = 1,
                                                 .generation = i,
                                                 .live = 3,
                                                 .wp = 4,
                                                 .cap = 500,
+                                                .zone_cap = 510,
+                                                .width = 1,
+                                                .copies = 1,
                                                 .last_seq = i,
                                                 .member = {{2 + i % 62, (uint16_t)(i / 62)}}};
         return r;
@@ -240,7 +245,22 @@ static void test_roots_that_contradict_themselves_are_refused(void)
         groups[5].member[0].zone = 1; /* the label's */
         root_encode(&r, buf);
         CU_ASSERT_EQUAL(root_decode(buf, r.blocks, &back), -EBADMSG);
-        groups[5].member[0] = (struct root_member){7, 2}; /* no such device */
+        groups[5].member[0] = (struct root_member){7, 2, MEMBER_GOOD}; /* no such device */
+        root_encode(&r, buf);
+        CU_ASSERT_EQUAL(root_decode(buf, r.blocks, &back), -EBADMSG);
+        r = sample_root(devs, groups);
+        groups[5].width = groups[5].copies = 2; /* twice on one device */
+        groups[5].member[1] = (struct root_member){9, groups[5].member[0].dev, MEMBER_GOOD};
+        root_encode(&r, buf);
+        CU_ASSERT_EQUAL(root_decode(buf, r.blocks, &back), -EBADMSG);
+        groups[5].member[1].dev ^= 1;
+        groups[5].member[1].good = 3;
+        root_encode(&r, buf);
+        CU_ASSERT_EQUAL_FATAL(root_decode(buf, r.blocks, &back), 0);
+        CU_ASSERT_EQUAL(back.groups[5].member[1].zone, 9);
+        CU_ASSERT_EQUAL(back.groups[5].member[1].good, 3);
+        root_fini(&back);
+        groups[5].copies = 1; /* wider than asked for */
         root_encode(&r, buf);
         CU_ASSERT_EQUAL(root_decode(buf, r.blocks, &back), -EBADMSG);
         r = sample_root(devs, groups);
@@ -263,13 +283,18 @@ static void test_inodes_are_checked(void)
         uint8_t buf[INODE_FIXED + VOLUME_OWNER_MAX];
 
         v.tree.id = 5;
+        v.copies = 2;
         memcpy(v.owner, "abc", 3);
         uint32_t len = inode_encode(&v, buf);
         CU_ASSERT_EQUAL(len, INODE_FIXED + 3);
         CU_ASSERT_EQUAL(inode_decode(buf, len, &back), 0);
         CU_ASSERT_STRING_EQUAL(back.name, "disk");
+        CU_ASSERT_EQUAL(back.copies, 2);
         CU_ASSERT_EQUAL(memcmp(back.owner, "abc", 3), 0);
         CU_ASSERT_EQUAL(inode_decode(buf, len - 1, &back), -EBADMSG);
+        put_u8(buf + 61, 4);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
+        put_u8(buf + 61, 1);
         buf[128] = '/';
         CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
         buf[128] = 'd';
