@@ -169,3 +169,27 @@ int pool_inspect_check(struct pool *pool, struct err *err)
         free(c.live);
         return rc;
 }
+
+void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_space)
+{
+        struct pool_inspect_space sp = {.live = pool->live};
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                const struct group *g = &pool->groups[i];
+                if (g->state == GROUP_BAD)
+                        continue;
+                sp.groups += g->cap;
+                if (g->state == GROUP_FREE || (g->state == GROUP_SEALED && !g->live)) {
+                        sp.free += g->cap;
+                } else if (g->cls == CLASS_TABLE) {
+                        sp.tables += g->cap;
+                } else {
+                        uint32_t tail = g->state == GROUP_OPEN ? g->cap - g->wp : 0;
+                        sp.tails += tail;
+                        sp.headers += g->headers;
+                        sp.data += g->cap - tail - g->headers;
+                        sp.open_groups += g->state == GROUP_OPEN;
+                }
+        }
+        *ret_space = sp;
+}

@@ -20,4 +20,18 @@ void pool_inspect_table(struct pool *pool, void *ctx,
  * reference, every physical block has one owner, counters and lists agree with the groups. */
 int pool_inspect_check(struct pool *pool, struct err *err);
 
+/* Where the blocks of all groups are. They add up to `groups`. */
+struct pool_inspect_space {
+        uint64_t groups; /* capacity of all groups that are not bad */
+        uint64_t free; /* of groups that hold nothing, or only what the next root gives up */
+        uint64_t tails; /* not written yet, of groups open for data */
+        uint64_t tables; /* of groups of table pages, their tails included */
+        uint64_t headers; /* in groups of data, and summaries there; written since the import */
+        uint64_t data; /* blocks written in groups of data, live and dead */
+        uint64_t live; /* mapped blocks of all volumes, a part of data */
+        uint32_t open_groups; /* with tails */
+};
+
+void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_space);
+
 #endif

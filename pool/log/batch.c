@@ -340,6 +340,7 @@ static void batch_issue(struct batch *b)
         g->last_seq = h.seq;
         g->last_sum = h.sum;
         g->tail = b->off + b->nhdr + b->ndata;
+        g->headers += b->nhdr;
         pool->sending += b->pages;
         gather_iov(b);
         b->stream->inflight = b;

@@ -201,7 +201,7 @@ struct group *group_open(struct pool *pool, enum cls cls)
         pool->count.free_blocks -= g->cap;
         g->state = GROUP_OPEN;
         g->cls = cls;
-        g->wp = 0;
+        g->wp = g->headers = 0;
         g->sum_planned = g->sum_bytes = 0;
         return g;
 }

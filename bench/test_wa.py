@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""`bench wa` on a tiny geometry: every row runs to its end, and its counts can be true."""
+import json
+import subprocess
+import sys
+
+argv = [sys.argv[1], "wa", "--json", "--zones", "192", "--blocks", "64", "--settle", "1", "--measure", "1"]
+run = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=240)
+rows = [json.loads(line) for line in run.stdout.splitlines()]
+assert run.returncode == 0 and len(rows) == 15, (run.returncode, len(rows))
+for row in rows:
+    print(row)
+    depth1 = row["depth"] == 1
+    # a write of its own carries a header, so depth 1 doubles at least what users write
+    assert (2 if depth1 else 1) <= row["wa"] < 12, row
+    assert abs(row["wa"] - 1 - row["moved"] - row["tables"] - row["overhead"]) < .001, row
+    assert row["overhead"] > 0 and row["tables"] > 0 and row["moved"] >= 0, row
+    assert 0.3 < row["u_eff"] < 1 and row["limit"] >= 1, row
+    assert 0 < row["free"] < 0.5 and 0 <= row["tails"] < 0.2, row
+    assert abs(row["ratio"] - row["wa"] / row["limit"]) < .01, row
+    if not depth1 and row["workload"] == "uniform":
+        assert row["moved"] > 0.2, row  # live blocks fill most of the pool: they must be moved
+by_u = {r["u"]: r["wa"] for r in rows if r["workload"] == "uniform" and r["devices"] == 1 and r["depth"] > 1}
+assert by_u[.7] < by_u[.8] < by_u[.9], by_u
