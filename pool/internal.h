@@ -53,7 +53,8 @@ struct pool {
         struct pool_counts count;
         uint32_t min_cap, max_cap; /* of the groups' capacities */
         uint32_t next_dev;
-        struct stream streams[NCLASSES];
+        struct stream streams[NCLASSES][POOL_MAX_GROUP_WIDTH]; /* by copies - 1; one for tables */
+        uint8_t copies; /* of the most redundant volume, at least 1: so many have the tables */
         struct list inflight; /* batches by sequence */
         uint64_t seq; /* last one issued */
         uint64_t mark; /* durable mark */
@@ -107,6 +108,12 @@ struct pool {
         uint64_t log_since; /* and all blocks */
         uint64_t user_blocks, device_blocks, clean_blocks, table_blocks;
 };
+
+/* Where blocks of that class go that are to be kept so many times. */
+static inline struct stream *pool_stream(struct pool *pool, enum cls cls, uint32_t copies)
+{
+        return &pool->streams[cls][cls == CLASS_TABLE ? 0 : copies - 1];
+}
 
 void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p);
 void pool_defer(struct pool *pool, struct deferred *d);

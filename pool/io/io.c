@@ -187,7 +187,7 @@ static int write_block(struct req *r, uint64_t block)
         merge(r, block, it->data);
         it->crc = crc32c(0, it->data, ZP_BLOCK);
         r->pending++;
-        stream_add(r->pool, CLASS_USER, it);
+        stream_add(pool_stream(r->pool, CLASS_USER, r->vol->copies), it);
         return 0;
 }
 
@@ -203,7 +203,7 @@ static int discard_run(struct req *r, uint64_t block, uint64_t n)
                         return -ENOMEM;
                 it->count = (uint32_t)MIN(end - block, max);
                 r->pending++;
-                stream_add(r->pool, CLASS_USER, it);
+                stream_add(pool_stream(r->pool, CLASS_USER, r->vol->copies), it);
         }
         return 0;
 }
@@ -240,7 +240,7 @@ static void send(struct req *r)
                         end_later(r, r->status);
                 }
         }
-        stream_kick(r->pool, CLASS_USER);
+        stream_kick(r->pool, pool_stream(r->pool, CLASS_USER, r->vol->copies));
 }
 
 /* ---- edges ---- */

@@ -46,10 +46,10 @@ void item_free(struct pool *pool, struct item *it)
         pool_release(it);
 }
 
-void stream_add(struct pool *pool, enum cls cls, struct item *it)
+void stream_add(struct stream *s, struct item *it)
 {
-        list_add_tail(&pool->streams[cls].items, &it->node);
-        pool->streams[cls].nitems++;
+        list_add_tail(&s->items, &it->node);
+        s->nitems++;
 }
 
 uint64_t pool_lowest_inflight(const struct pool *pool)
@@ -448,7 +448,7 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
 static bool take(struct pool *pool, struct stream *s)
 {
         if (!s->open)
-                s->open = group_open(pool, s->cls);
+                s->open = group_open(pool, s);
         struct group *g = s->open;
         if (!g)
                 return false;
@@ -487,10 +487,8 @@ static bool take(struct pool *pool, struct stream *s)
         return true;
 }
 
-void stream_kick(struct pool *pool, enum cls cls)
+void stream_kick(struct pool *pool, struct stream *s)
 {
-        struct stream *s = &pool->streams[cls];
-
         while (!s->inflight && !pool->frozen && !(s->closing && s->closing->finishing)) {
                 struct batch *b = list_first(&s->ready, struct batch, node);
                 if (!b) {
@@ -517,7 +515,8 @@ void stream_kick(struct pool *pool, enum cls cls)
 void stream_kick_all(struct pool *pool)
 {
         for (int c = 0; c < NCLASSES; c++)
-                stream_kick(pool, (enum cls)c);
+                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
+                        stream_kick(pool, &pool->streams[c][n]);
 }
 
 /* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
@@ -536,8 +535,9 @@ void stream_fail_stuck(struct pool *pool)
         if (!pool->running || !hopeless(pool))
                 return;
         list_init(&stuck);
-        for (int c = 0; c < NCLASSES; c++) {
-                struct stream *s = &pool->streams[c];
+        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
+                struct stream *s =
+                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
                 if (s->inflight)
                         continue;
                 list_splice_tail(&stuck, &s->items);
@@ -563,6 +563,7 @@ void stream_free_all(struct pool *pool)
         list_for_each_safe (b, tmp, &pool->inflight, inflight)
                 batch_discard(b);
         for (int c = 0; c < NCLASSES; c++)
-                list_for_each_safe (b, tmp, &pool->streams[c].ready, node)
-                        batch_discard(b);
+                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
+                        list_for_each_safe (b, tmp, &pool->streams[c][n].ready, node)
+                                batch_discard(b);
 }

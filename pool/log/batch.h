@@ -56,6 +56,7 @@ struct batch {
 
 struct stream {
         enum cls cls;
+        uint8_t copies; /* of its blocks; tables: as many as pool->copies */
         struct group *open;
         struct batch *inflight;
         struct list ready; /* placed batches, written before any item is taken */
@@ -67,9 +68,9 @@ struct stream {
 
 struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index);
 void item_free(struct pool *pool, struct item *it);
-/* Queues for the class. stream_kick sends. */
-void stream_add(struct pool *pool, enum cls cls, struct item *it);
-void stream_kick(struct pool *pool, enum cls cls);
+/* Queues. stream_kick sends. */
+void stream_add(struct stream *s, struct item *it);
+void stream_kick(struct pool *pool, struct stream *s);
 void stream_kick_all(struct pool *pool);
 /* For place.c: an empty batch at the group's end; bytes of records the item adds behind prev. */
 struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind);

@@ -15,7 +15,7 @@ static struct batch *placing(struct stream *s)
 
 void stream_place_end(struct pool *pool)
 {
-        struct batch *b = placing(&pool->streams[CLASS_TABLE]);
+        struct batch *b = placing(pool_stream(pool, CLASS_TABLE, 1));
 
         if (!b || b->record_bytes)
                 return;
@@ -30,14 +30,14 @@ void stream_place_end(struct pool *pool)
 
 int stream_place(struct pool *pool, struct item *it)
 {
-        struct stream *s = &pool->streams[CLASS_TABLE];
+        struct stream *s = pool_stream(pool, CLASS_TABLE, 1);
         const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES;
 
         for (;;) {
                 struct group *g = s->open;
                 struct batch *b = placing(s);
                 if (!g) {
-                        s->open = group_open(pool, CLASS_TABLE);
+                        s->open = group_open(pool, s);
                         if (!s->open)
                                 return -ENOSPC;
                         continue;
@@ -74,7 +74,7 @@ int stream_place(struct pool *pool, struct item *it)
 
 void stream_drop_ready(struct pool *pool, int status)
 {
-        struct stream *s = &pool->streams[CLASS_TABLE];
+        struct stream *s = pool_stream(pool, CLASS_TABLE, 1);
         struct list items;
 
         list_init(&items);

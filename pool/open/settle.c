@@ -91,7 +91,7 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 g->needs_reset = zone->state != ZDEV_ZONE_EMPTY;
                 return;
         }
-        struct stream *s = &pool->streams[g->cls];
+        struct stream *s = pool_stream(pool, g->cls, g->copies);
         if (summary) {
                 g->state = GROUP_SEALED;
         } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&

@@ -477,9 +477,9 @@ void ckpt_poll(struct pool *pool)
                 c->status = c->status ? c->status : -EIO;
                 stream_drop_ready(pool, c->status);
         }
-        stream_kick(pool, CLASS_TABLE);
-        if (c->pending || !list_empty(&pool->streams[CLASS_TABLE].ready) ||
-            pool->streams[CLASS_TABLE].inflight)
+        stream_kick(pool, pool_stream(pool, CLASS_TABLE, 1));
+        if (c->pending || !list_empty(&pool->streams[CLASS_TABLE][0].ready) ||
+            pool->streams[CLASS_TABLE][0].inflight)
                 return;
         if (c->status < 0) {
                 fail(pool, c->status);

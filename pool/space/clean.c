@@ -72,11 +72,13 @@ bool clean_wanted(const struct pool *pool)
 /* Users wait for a group, or nobody can have one soon. */
 static bool urgent(const struct pool *pool)
 {
-        const struct stream *s = &pool->streams[CLASS_USER];
-        bool blocked = !list_empty(&s->items) && !s->inflight && list_empty(&s->ready) &&
-                       (!s->open || s->starved);
-
-        return blocked || pool->count.free + pool->count.emptied <= LOW_FREE;
+        for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
+                const struct stream *s = &pool->streams[CLASS_USER][n];
+                if (!list_empty(&s->items) && !s->inflight && list_empty(&s->ready) &&
+                    (!s->open || s->starved))
+                        return true;
+        }
+        return pool->count.free + pool->count.emptied <= LOW_FREE;
 }
 
 bool clean_idle(const struct pool *pool)
@@ -141,14 +143,16 @@ static void moved(struct item *it, int status)
 /* All at once, so that they share a header. */
 static void queue_moves(struct cleaner *c)
 {
+        struct stream *s = pool_stream(c->pool, CLASS_CLEAN, c->victim->copies);
+
         while (!list_empty(&c->items)) {
                 struct item *it = list_first(&c->items, struct item, node);
                 list_del(&it->node);
                 c->writing++;
-                stream_add(c->pool, CLASS_CLEAN, it);
+                stream_add(s, it);
         }
         c->nitems = 0;
-        stream_kick(c->pool, CLASS_CLEAN);
+        stream_kick(c->pool, s);
 }
 
 static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct entry e,

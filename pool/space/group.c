@@ -158,12 +158,21 @@ void group_start_resets(struct pool *pool)
         }
 }
 
+static uint32_t clean_queued(const struct pool *pool)
+{
+        uint32_t n = 0;
+
+        for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++)
+                n += pool->streams[CLASS_CLEAN][i].nitems;
+        return n;
+}
+
 /* The pages of the next checkpoint, what cleaning has queued included, would fit without the
  * largest free group. */
 static bool checkpoint_fits(const struct pool *pool)
 {
-        const struct group *t = pool->streams[CLASS_TABLE].open;
-        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * pool->streams[CLASS_CLEAN].nitems + 8;
+        const struct group *t = pool->streams[CLASS_TABLE][0].open;
+        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * clean_queued(pool) + 8;
         uint64_t room = t ? t->cap - t->wp : 0;
 
         if (pool->count.free_blocks > pool->max_cap)
@@ -178,11 +187,11 @@ static bool may_open(const struct pool *pool, enum cls cls)
         return cls == CLASS_CLEAN && checkpoint_fits(pool);
 }
 
-struct group *group_open(struct pool *pool, enum cls cls)
+struct group *group_open(struct pool *pool, const struct stream *s)
 {
         struct pdev *best = NULL;
 
-        if (!pool->count.ready || !may_open(pool, cls))
+        if (!pool->count.ready || !may_open(pool, s->cls))
                 return NULL;
         /* the emptiest device, in turn among equals: streams spread over the devices */
         for (uint32_t n = 0; n < pool->ndevs; n++) {
@@ -200,7 +209,8 @@ struct group *group_open(struct pool *pool, enum cls cls)
         pool->count.free--;
         pool->count.free_blocks -= g->cap;
         g->state = GROUP_OPEN;
-        g->cls = cls;
+        g->cls = s->cls;
+        g->copies = s->copies;
         g->wp = g->headers = 0;
         g->sum_planned = g->sum_bytes = 0;
         return g;
@@ -224,7 +234,7 @@ void group_retire(struct pool *pool, struct group *g)
                 return;
         r->group = g;
         g->finishing = true;
-        pool->streams[g->cls].closing = g;
+        pool_stream(pool, g->cls, g->copies)->closing = g;
         group_ref(g);
         r->pio.cb = finish_done;
         r->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[0].zone};

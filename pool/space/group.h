@@ -9,6 +9,7 @@
 
 struct pool;
 struct pdev;
+struct stream;
 
 enum cls { CLASS_USER, CLASS_CLEAN, CLASS_TABLE, NCLASSES };
 
@@ -68,8 +69,8 @@ void group_live_inc(struct pool *pool, uint64_t addr);
 void group_live_dec(struct pool *pool, uint64_t addr);
 void group_ref(struct group *g);
 void group_unref(struct pool *pool, struct group *g);
-/* A group for the class, or NULL: none to be had now. */
-struct group *group_open(struct pool *pool, enum cls cls);
+/* A group for the stream, or NULL: none to be had now. */
+struct group *group_open(struct pool *pool, const struct stream *s);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);

@@ -38,7 +38,7 @@ void space_init(struct pool *pool)
 /* Table pages that would find room now, in what is open and free; cautiously. */
 uint64_t space_table_room(const struct pool *pool)
 {
-        const struct group *t = pool->streams[CLASS_TABLE].open;
+        const struct group *t = pool->streams[CLASS_TABLE][0].open;
         uint64_t room = t && t->cap - t->wp > 4 ? t->cap - t->wp - 4 : 0, per = 128;
 
         for (uint32_t i = 0; i < pool->ndevs; i++)

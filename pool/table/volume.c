@@ -91,11 +91,13 @@ static void applied(struct item *it, int status)
 static void queue(struct control *c)
 {
         struct item *it = steal_ptr(&c->item);
+        /* as redundant as anything, so that no volume's records are lost before its data are */
+        struct stream *s = pool_stream(c->pool, CLASS_USER, c->pool->copies);
 
         it->done = applied;
         it->ctx = c;
-        stream_add(c->pool, CLASS_USER, it);
-        stream_kick(c->pool, CLASS_USER);
+        stream_add(s, it);
+        stream_kick(c->pool, s);
 }
 
 static void flushed_before(struct flush_wait *w, int status)
