@@ -6,11 +6,11 @@
 #include "pool/device/file.h"
 #include "pool/device/file_format.h"
 #include "pool/device/file_lock.h"
+#include "pool/device/probe.h"
 
 #include "base/cleanup.h"
 #include "base/size.h"
 
-#include <blkid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -40,52 +40,6 @@ static int write_all(int fd, const void *buf, size_t len, uint64_t offset)
         return 0;
 }
 
-/* 1: something but zeroes; 0: zeroes; -errno. */
-static int range_has_data(int fd, uint64_t offset, uint64_t len)
-{
-        static const uint8_t zeroes[ZP_BLOCK];
-        uint8_t buf[ZP_BLOCK];
-        for (uint64_t done = 0; done < len;) {
-                ssize_t n = pread(fd, buf, MIN(sizeof(buf), len - done), (off_t)(offset + done));
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return 0;
-                if (memcmp(buf, zeroes, (size_t)n) != 0)
-                        return 1;
-                done += (uint64_t)n;
-        }
-        return 0;
-}
-
-/* 1: libblkid knows what is on it, and its name is in what; 0: nothing known; -errno. */
-static int probe_signature(int fd, char *what, size_t len)
-{
-        blkid_probe pr = blkid_new_probe();
-        if (!pr)
-                return -ENOMEM;
-        int rc = -EIO;
-        if (blkid_probe_set_device(pr, fd, 0, 0) < 0)
-                goto out;
-        blkid_probe_enable_superblocks(pr, 1);
-        blkid_probe_enable_partitions(pr, 1);
-        int found = blkid_do_safeprobe(pr);
-        const char *type = NULL;
-        if (found == 0 && (blkid_probe_lookup_value(pr, "TYPE", &type, NULL) == 0 ||
-                           blkid_probe_lookup_value(pr, "PTTYPE", &type, NULL) == 0)) {
-                snprintf(what, len, "%s", type);
-                rc = 1;
-        } else if (found == -2) {
-                snprintf(what, len, "several signatures");
-                rc = 1;
-        } else {
-                rc = 0;
-        }
-out:
-        blkid_free_probe(pr);
-        return rc;
-}
-
 static int refuse_data(int fd, const char *path, uint64_t size, struct err *err)
 {
         uint8_t block[ZP_BLOCK] = {0};
@@ -103,9 +57,9 @@ static int refuse_data(int fd, const char *path, uint64_t size, struct err *err)
                                "%s holds data (%s): ask for overwriting if it may be lost", path,
                                what);
         if (rc == 0)
-                rc = range_has_data(fd, 0, MIN(size, MIB));
+                rc = probe_data(fd, 0, MIN(size, MIB));
         if (rc == 0 && size > MIB)
-                rc = range_has_data(fd, size - MIB, MIB);
+                rc = probe_data(fd, size - MIB, MIB);
         if (rc > 0)
                 return err_set(err, EEXIST,
                                "%s holds data of an unknown kind: ask for overwriting if it may be "

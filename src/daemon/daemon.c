@@ -152,6 +152,9 @@ int daemon_start(struct daemon *d, struct config *cfg, struct err *err)
         int rc = loop_new(&d->loop);
         if (rc < 0)
                 return err_set_sys(err, -rc, "cannot make the event loop");
+        rc = worker_new(d->loop, &d->worker);
+        if (rc < 0)
+                return err_set_sys(err, -rc, "cannot start a thread");
         rc = make_dirs(&d->cfg, err);
         if (rc == 0)
                 rc = rundir_lock(d->cfg.rundir, &d->lock_fd, err);
@@ -279,6 +282,7 @@ void daemon_fini(struct daemon *d)
         nvm_subsystem_free(d->nvm);
         loop_timer_disarm(&d->stop_deadline);
         loop_timer_disarm(&d->stop_poll);
+        worker_free(d->worker);
         loop_free(d->loop);
         eventlog_close();
         close_fd(&d->lock_fd);

@@ -7,7 +7,8 @@
  *   devices.c    member devices                   clone.c     copying a volume
  *   migration.c  ownership and migration          report.c    JSON of pools and volumes
  *
- * Threads: one, the loop's. Nothing blocks it but small files at start and in pool operations.
+ * Threads: the loop's. Nothing blocks it but small files at start and in pool operations; what asks,
+ * makes or wipes devices runs on `worker`.
  */
 #ifndef ZONEPOOL_DAEMON_DAEMON_H
 #define ZONEPOOL_DAEMON_DAEMON_H
@@ -16,6 +17,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/uuid.h"
+#include "base/worker.h"
 #include "control/control_server.h"
 #include "daemon/config.h"
 
@@ -37,6 +39,7 @@ struct daemon {
         uid_t disk_uid; /* (uid_t)-1: the daemon's */
         gid_t disk_gid; /* (gid_t)-1: the daemon's */
 
+        struct worker *worker;
         struct control_server *control;
         struct nvm_subsystem *nvm;
         struct migration *migration;

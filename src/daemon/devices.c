@@ -3,35 +3,51 @@
 
 #include "base/cleanup.h"
 #include "pool/device/file.h"
+#include "pool/device/zbd.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
-int device_check_kind(const char *path, struct err *err)
+static int check_zoned(const char *path, const struct file_device_spec *spec, bool overwrite,
+                       struct err *err)
 {
-        char attribute[96], zoned[32] = "";
-        struct stat st;
+        if (spec->size_bytes || spec->zone_bytes || spec->zone_capacity_bytes || spec->max_open ||
+            spec->max_active)
+                return err_set(err, EINVAL,
+                               "%s is a zoned block device, whose zones and limits are its own: "
+                               "leave out size, zone, capacity, max-open and max-active",
+                               path);
+        return zbd_device_check(path, overwrite, err);
+}
 
-        if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
-                return 0; /* what is wrong with it, opening it will say */
-        snprintf(attribute, sizeof(attribute), "/sys/dev/block/%u:%u/queue/zoned",
-                 major(st.st_rdev), minor(st.st_rdev));
-        FILE *f = fopen(attribute, "re");
-        if (!f)
-                return 0; /* a partition: the kernel has none on zoned devices */
-        if (!fgets(zoned, sizeof(zoned), f))
-                zoned[0] = '\0';
-        fclose(f);
-        zoned[strcspn(zoned, "\n")] = '\0';
-        if (!zoned[0] || !strcmp(zoned, "none"))
-                return 0;
-        return err_set(err, ENOTSUP,
-                       "%s is a zoned block device (%s), for which this version has no driver; use "
-                       "files or conventional block devices",
-                       path, zoned);
+int device_check(const char *path, const struct file_device_spec *spec, bool overwrite,
+                 struct err *err)
+{
+        return zbd_device_detect(path) ? check_zoned(path, spec, overwrite, err)
+                                       : file_device_check(path, spec, overwrite, err);
+}
+
+int device_create(const char *path, const struct file_device_spec *spec, bool overwrite,
+                  struct err *err)
+{
+        return zbd_device_detect(path) ? check_zoned(path, spec, overwrite, err)
+                                       : file_device_create(path, spec, overwrite, err);
+}
+
+int device_erase(const char *path, struct err *err)
+{
+        return zbd_device_detect(path) ? zbd_device_erase(path, err) : file_device_erase(path, err);
+}
+
+bool device_may_be_member(const char *path)
+{
+        return zbd_device_detect(path) || file_device_is_formatted(path);
+}
+
+int device_open(struct loop *loop, const char *path, struct zdev **ret_dev, struct err *err)
+{
+        return zbd_device_detect(path) ? zbd_device_open(loop, path, ret_dev, err)
+                                       : file_device_open(loop, path, ret_dev, err);
 }
 
 int devices_open(struct loop *loop, char *const *paths, uint32_t n, struct zdev ***ret_devs,
@@ -40,11 +56,8 @@ int devices_open(struct loop *loop, char *const *paths, uint32_t n, struct zdev 
         struct zdev **devs = calloc(n, sizeof(*devs));
         int rc = devs ? 0 : err_set(err, ENOMEM, "out of memory");
 
-        for (uint32_t i = 0; rc == 0 && i < n; i++) {
-                rc = device_check_kind(paths[i], err);
-                if (rc == 0)
-                        rc = file_device_open(loop, paths[i], &devs[i], err);
-        }
+        for (uint32_t i = 0; rc == 0 && i < n; i++)
+                rc = device_open(loop, paths[i], &devs[i], err);
         if (rc < 0)
                 devices_close(devs, n);
         else

@@ -1,6 +1,7 @@
-/* Member devices: opening a list of them, and reading their labels one by one.
+/* Member devices: which driver a path needs, opening a list of them, and reading their labels one
+ * by one.
  *
- * Only files and conventional block devices for now; a zoned block device is refused by name.
+ * A zoned block device of the kernel goes to `zbd`, everything else to `file`.
  */
 #ifndef ZONEPOOL_DAEMON_DEVICES_H
 #define ZONEPOOL_DAEMON_DEVICES_H
@@ -11,8 +12,22 @@
 
 #include <stdint.h>
 
-/* -ENOTSUP when path is a zoned block device. */
-int device_check_kind(const char *path, struct err *err);
+struct file_device_spec;
+
+/* As file_device_check and file_device_create, for whatever path is. A zoned block device has its
+ * own geometry: -EINVAL when spec asks for one. Making one changes nothing, the pool resets its
+ * zones. All of these may block for seconds: they are for a worker thread. */
+int device_check(const char *path, const struct file_device_spec *spec, bool overwrite,
+                 struct err *err);
+int device_create(const char *path, const struct file_device_spec *spec, bool overwrite,
+                  struct err *err);
+/* Takes everything of a pool's off the device. */
+int device_erase(const char *path, struct err *err);
+
+/* Whether the device may belong to a pool, so that opening it makes sense. */
+bool device_may_be_member(const char *path);
+/* Does not block. */
+int device_open(struct loop *loop, const char *path, struct zdev **ret_dev, struct err *err);
 
 /* Opens all or none. The array is the caller's to free, the devices by devices_close. */
 int devices_open(struct loop *loop, char *const *paths, uint32_t n, struct zdev ***ret_devs,

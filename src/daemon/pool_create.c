@@ -3,6 +3,8 @@
  * Order: everything that can refuse is asked first, of every device; then each is made a device of
  * empty zones, then the pool is written, then it is imported. When something goes wrong after the
  * first change, what has been made is made plain again: files that were missing are removed.
+ *
+ * Asking, making and undoing block, for seconds on a large drive: the daemon's worker does them.
  */
 #include "daemon/pool_create.h"
 
@@ -12,6 +14,7 @@
 #include "daemon/devices.h"
 #include "daemon/files.h"
 #include "pool/device/file.h"
+#include "pool/device/zbd.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,6 +27,8 @@ struct create {
         bool *missing; /* each: the file was not there */
         uint32_t made;
         bool overwrite, import;
+        bool formatting; /* the pool's zones are being, or were, reset */
+        struct worker_job job;
         struct zdev **devs;
         struct pool_host host;
         int status;
@@ -129,50 +134,68 @@ static int parse(struct create *c, struct err *err)
 
 /* ---- devices ---- */
 
-/* Everything that can refuse, before anything changes. */
-static int check(struct create *c, struct err *err)
+static int check_free(const struct create *c, struct err *err)
 {
-        struct dpool *p = dpool_find(c->d, c->spec.name);
+        const struct dpool *p = dpool_find(c->d, c->spec.name);
 
         if (p)
                 return err_set(err, EEXIST, "a pool '%s' is imported already", c->spec.name);
         for (uint32_t i = 0; i < c->spec.ndevices; i++) {
-                const char *path = c->spec.devices[i];
-                p = dpool_of_device(c->d, path);
+                p = dpool_of_device(c->d, c->spec.devices[i]);
                 if (p)
-                        return err_set(err, EBUSY, "device %s is in use by pool %s", path,
-                                       p->spec.name);
-                int rc = device_check_kind(path, err);
-                if (rc == 0)
-                        rc = file_device_check(path, &c->geometry[i], c->overwrite, err);
-                if (rc < 0)
-                        return rc;
+                        return err_set(err, EBUSY, "device %s is in use by pool %s",
+                                       c->spec.devices[i], p->spec.name);
         }
         return 0;
 }
 
-static void unmake(struct create *c)
+/* On the worker's thread: everything that can refuse, before anything changes; then the changes. */
+static void make(struct worker_job *job)
 {
+        struct create *c = container_of(job, struct create, job);
+        int rc = 0;
+
+        for (uint32_t i = 0; rc == 0 && i < c->spec.ndevices; i++)
+                rc = device_check(c->spec.devices[i], &c->geometry[i], c->overwrite, &c->err);
+        for (uint32_t i = 0; rc == 0 && i < c->spec.ndevices; i++) {
+                const char *path = c->spec.devices[i];
+                c->missing[i] = access(path, F_OK) < 0;
+                rc = device_create(path, &c->geometry[i], c->overwrite, &c->err);
+                if (rc == 0)
+                        c->made = i + 1;
+        }
+        c->status = rc;
+}
+
+/* On the worker's thread. A zoned device that nothing was written to is left as it was found. */
+static void unmake(struct worker_job *job)
+{
+        struct create *c = container_of(job, struct create, job);
+
         for (uint32_t i = 0; i < c->made; i++) {
                 struct err err = ERR_INIT;
                 const char *path = c->spec.devices[i];
-                if (c->missing[i] ? unlink(path) < 0 : file_device_erase(path, &err) < 0)
+                if (!c->formatting && zbd_device_detect(path))
+                        continue;
+                if (c->missing[i] ? unlink(path) < 0 : device_erase(path, &err) < 0)
                         log_warn("pool", "%s: %s could not be undone: %s", c->spec.name, path,
                                  err.msg[0] ? err.msg : strerror(errno));
         }
 }
 
-static int make(struct create *c, struct err *err)
+static void refuse(struct worker_job *job)
 {
-        for (uint32_t i = 0; i < c->spec.ndevices; i++) {
-                const char *path = c->spec.devices[i];
-                c->missing[i] = access(path, F_OK) < 0;
-                int rc = file_device_create(path, &c->geometry[i], c->overwrite, err);
-                if (rc < 0)
-                        return rc;
-                c->made = i + 1;
-        }
-        return devices_open(c->d->loop, c->spec.devices, c->spec.ndevices, &c->devs, err);
+        struct create *c = container_of(job, struct create, job);
+
+        control_refuse(c->req, c->status, &c->err);
+        create_free(c);
+}
+
+static void undo(struct create *c)
+{
+        c->job.run = unmake;
+        c->job.done = refuse;
+        worker_submit(c->d->worker, &c->job);
 }
 
 /* ---- the pool ---- */
@@ -192,9 +215,7 @@ static void finish(struct loop_defer *defer)
 
         if (c->status < 0) {
                 devices_close(devs, c->spec.ndevices);
-                unmake(c);
-                control_refuse(c->req, c->status, &c->err);
-                create_free(c);
+                undo(c);
                 return;
         }
         log_info("pool", "%s created", c->spec.name);
@@ -218,6 +239,24 @@ static void formatted(void *ctx, int status, const struct err *err)
         loop_defer(c->d->loop, &c->finish);
 }
 
+static void made(struct worker_job *job)
+{
+        struct create *c = container_of(job, struct create, job);
+
+        if (c->status == 0)
+                c->status = check_free(c, &c->err); /* the loop went on meanwhile */
+        if (c->status == 0)
+                c->status =
+                    devices_open(c->d->loop, c->spec.devices, c->spec.ndevices, &c->devs, &c->err);
+        if (c->status < 0) {
+                undo(c);
+                return;
+        }
+        c->formatting = true;
+        pool_format(c->devs, c->spec.ndevices, c->spec.name, &c->spec.uuid, &c->host,
+                    &c->spec.options, c, formatted);
+}
+
 static uint64_t host_now(void *ctx)
 {
         return clock_now_ns();
@@ -239,15 +278,12 @@ void pool_create(struct control_request *req, void *ctx)
                              .host = {.now_ns = host_now, .random = random_bytes}};
         int rc = parse(c, &c->err);
         if (rc == 0)
-                rc = check(c, &c->err);
-        if (rc == 0)
-                rc = make(c, &c->err);
+                rc = check_free(c, &c->err);
         if (rc < 0) {
-                unmake(c);
                 control_refuse(req, rc, &c->err);
                 create_free(c);
                 return;
         }
-        pool_format(c->devs, c->spec.ndevices, c->spec.name, &c->spec.uuid, &c->host,
-                    &c->spec.options, c, formatted);
+        c->job = (struct worker_job){.run = make, .done = made};
+        worker_submit(d->worker, &c->job);
 }

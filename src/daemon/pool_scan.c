@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "daemon/devices.h"
 #include "daemon/pool_create.h"
-#include "pool/device/file.h"
 
 #include <errno.h>
 #include <string.h>
@@ -20,7 +19,10 @@ struct look {
         uint32_t ndevs;
         struct device_label *labels; /* copied from the probe */
         json_t *open; /* paths of devices that imported pools have */
-        struct pool_spec spec; /* destroy */
+        struct pool_spec spec; /* destroy, as the next three */
+        struct worker_job erase;
+        int status;
+        struct err err;
         struct loop_defer finish;
 };
 
@@ -152,8 +154,8 @@ void pool_scan(struct control_request *req, void *ctx)
         for (size_t i = 0; rc == 0 && i < n; i++) {
                 if (dpool_of_device(d, paths[i]))
                         json_array_append_new(l->open, json_string(paths[i]));
-                else if (file_device_is_formatted(paths[i]) &&
-                         file_device_open(d->loop, paths[i], &l->devs[l->ndevs], NULL) == 0)
+                else if (device_may_be_member(paths[i]) &&
+                         device_open(d->loop, paths[i], &l->devs[l->ndevs], NULL) == 0)
                         l->ndevs++;
         }
         if (rc == 0)
@@ -167,26 +169,44 @@ void pool_scan(struct control_request *req, void *ctx)
 
 /* ---- destroy ---- */
 
-static void destroy_finish(struct loop_defer *defer)
+/* On the worker's thread: it blocks, for seconds on a large drive. */
+static void erase(struct worker_job *job)
 {
-        struct look *l = container_of(defer, struct look, finish);
-        struct err err = ERR_INIT;
-        int rc = l->labels ? devices_check_labels(l->devs, l->labels, l->ndevs, l->spec.name,
-                                                  &l->spec.uuid, &err)
-                           : -ENOMEM;
+        struct look *l = container_of(job, struct look, erase);
 
-        while (l->ndevs)
-                zdev_close(l->devs[--l->ndevs]);
-        for (uint32_t i = 0; rc == 0 && i < l->spec.ndevices; i++)
-                rc = file_device_erase(l->spec.devices[i], &err);
-        if (rc < 0) {
-                control_refuse(l->req, rc, &err);
+        for (uint32_t i = 0; l->status == 0 && i < l->spec.ndevices; i++)
+                l->status = device_erase(l->spec.devices[i], &l->err);
+}
+
+static void erased(struct worker_job *job)
+{
+        struct look *l = container_of(job, struct look, erase);
+
+        if (l->status < 0) {
+                control_refuse(l->req, l->status, &l->err);
         } else {
                 log_info("pool", "%s destroyed", l->spec.name);
                 eventlog_emit("pool-destroyed", "\"pool\":\"%s\"", l->spec.name);
                 control_reply(l->req, json_object());
         }
         look_free(l);
+}
+
+static void destroy_finish(struct loop_defer *defer)
+{
+        struct look *l = container_of(defer, struct look, finish);
+
+        l->status = l->labels ? devices_check_labels(l->devs, l->labels, l->ndevs, l->spec.name,
+                                                     &l->spec.uuid, &l->err)
+                              : -ENOMEM;
+        while (l->ndevs)
+                zdev_close(l->devs[--l->ndevs]);
+        if (l->status < 0) {
+                erased(&l->erase);
+                return;
+        }
+        l->erase = (struct worker_job){.run = erase, .done = erased};
+        worker_submit(l->d->worker, &l->erase);
 }
 
 static int destroy_begin(struct look *l, struct err *err)
@@ -204,9 +224,7 @@ static int destroy_begin(struct look *l, struct err *err)
         if (rc == 0 && dpool_find(l->d, name))
                 rc = err_set(err, EBUSY, "pool %s is imported; export it first", name);
         for (uint32_t i = 0; rc == 0 && i < l->spec.ndevices; i++) {
-                rc = device_check_kind(l->spec.devices[i], err);
-                if (rc == 0)
-                        rc = file_device_open(l->d->loop, l->spec.devices[i], &l->devs[i], err);
+                rc = device_open(l->d->loop, l->spec.devices[i], &l->devs[i], err);
                 if (rc == 0)
                         l->ndevs = i + 1;
         }
