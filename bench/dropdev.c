@@ -281,11 +281,11 @@ uint32_t drop_media_queued(const struct drop_media *m)
 static void close_device(struct zdev *dev)
 {
         struct drop_device *d = container_of(dev, struct drop_device, dev);
-        struct zdev_io *io;
 
-        list_for_each (io, &d->queue, node)
-                if (io->op == ZDEV_WRITE && (int64_t)io->driver == 0)
-                        zone_model_end_write(&d->media->model, io->zone, 0);
+        /* what was queued is its owner's, and may be gone already */
+        for (uint32_t i = 0; i < dev->geo.nr_zones; i++)
+                if (d->media->model.zones[i].writing)
+                        zone_model_end_write(&d->media->model, i, 0);
         d->media->dev = NULL;
         free(d);
 }

@@ -175,7 +175,7 @@ void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_
         struct pool_inspect_space sp = {.live = pool->live};
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
-                const struct group *g = &pool->groups[i];
+                const struct group *g = pool->groups[i];
                 if (g->state == GROUP_BAD)
                         continue;
                 sp.groups += g->cap;
