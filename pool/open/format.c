@@ -1,5 +1,5 @@
 /* Making a pool: labels of earlier pools are looked for, every zone of every device is reset, then
- * the first root is written to zone 0 of each.
+ * the first root is written to the first label zone of each.
  *
  * The first root's generation is above that of any root the devices have held: roots of an earlier
  * pool can come to light again below the pointer, where a power cut took the blocks and not the
@@ -180,7 +180,12 @@ static int make_groups(struct format *f)
         r->ngroups = 0;
         for (uint32_t i = 0; i < f->ndevs; i++) {
                 const struct pdev *d = &f->pdevs[i];
-                for (uint32_t z = LABEL_ZONES; z < d->dev->geo.nr_zones; z++) {
+                uint32_t ring[LABEL_ZONES] = {0};
+                label_zones(d->zones, d->dev->geo.nr_zones, ring);
+                for (uint32_t z = 0; z < d->dev->geo.nr_zones; z++) {
+                        if (z == ring[0] || z == ring[1] ||
+                            d->zones[z].state == ZDEV_ZONE_CONVENTIONAL)
+                                continue;
                         struct root_group *g = &r->groups[r->ngroups++];
                         bool ok = !dead_zone(&d->zones[z]) &&
                                   d->zones[z].capacity_blocks >= MIN_ZONE_BLOCKS &&
@@ -206,12 +211,22 @@ static void reported(struct format *f)
 {
         f->status = make_groups(f);
         for (uint32_t i = 0; i < f->ndevs && f->status == 0; i++) {
-                const struct pdev *d = &f->pdevs[i];
-                for (int z = 0; z < LABEL_ZONES && f->status == 0; z++) {
+                struct pdev *d = &f->pdevs[i];
+                uint32_t ring[LABEL_ZONES];
+                if (!label_zones(d->zones, d->dev->geo.nr_zones, ring)) {
+                        f->status = err_set(&f->err, EINVAL,
+                                            "device %s: a pool needs zones that are written "
+                                            "sequentially, and it has not even %d",
+                                            d->dev->path, LABEL_ZONES);
+                        break;
+                }
+                d->ring_zone = ring[0];
+                for (int k = 0; k < LABEL_ZONES && f->status == 0; k++) {
+                        uint32_t z = ring[k];
                         if (dead_zone(&d->zones[z]))
                                 f->status =
                                     err_set(&f->err, EINVAL,
-                                            "device %s: zone %d, which holds the label, cannot "
+                                            "device %s: zone %u, which holds the label, cannot "
                                             "be written sequentially",
                                             d->dev->path, z);
                         else if (d->zones[z].capacity_blocks < f->root.blocks)

@@ -1,4 +1,5 @@
-/* The label ring: zones 0 and 1 of every device, roots appended one behind the other.
+/* The label ring: the first two zones of every device that are not conventional, roots appended one
+ * behind the other.
  *
  * Reading: each zone's roots are walked from its start; the newest that verifies counts. Writing:
  * behind the newest; when the zone's share is used up (or its tail cannot be trusted) it is
@@ -50,15 +51,34 @@ uint64_t zone_end(const struct zdev_zone *z)
         return z->state == ZDEV_ZONE_FULL ? z->capacity_blocks : z->wp_block;
 }
 
+bool label_zones(const struct zdev_zone *zones, uint32_t nr_zones, uint32_t ret_zones[LABEL_ZONES])
+{
+        uint32_t n = 0;
+
+        for (uint32_t z = 0; z < nr_zones && n < LABEL_ZONES; z++)
+                if (zones[z].state != ZDEV_ZONE_CONVENTIONAL)
+                        ret_zones[n++] = z;
+        return n == LABEL_ZONES;
+}
+
+static uint32_t other_zone(const struct pdev *d)
+{
+        uint32_t ring[LABEL_ZONES];
+
+        if (!label_zones(d->zones, d->dev->geo.nr_zones, ring))
+                return d->ring_zone; /* there are: the ring is in use */
+        return d->ring_zone == ring[0] ? ring[1] : ring[0];
+}
+
 static void next_zone(struct label_scan *s)
 {
-        if (s->best.groups && s->best_zone == s->zone)
-                s->best_tail_clean = s->best_end == zone_end(&s->zones[s->zone]);
-        if (s->zone + 1 == LABEL_ZONES) {
+        if (s->best.groups && s->best_zone == s->ring[s->at])
+                s->best_tail_clean = s->best_end == zone_end(&s->zones[s->best_zone]);
+        if (s->at + 1 == LABEL_ZONES) {
                 scan_end(s, 0);
                 return;
         }
-        s->zone++;
+        s->at++;
         s->off = 0;
         s->need = 1;
         read_at(s);
@@ -77,7 +97,7 @@ static void take_root(struct label_scan *s)
         if (!s->best.groups || r.generation > s->best.generation) {
                 root_fini(&s->best);
                 s->best = r;
-                s->best_zone = s->zone;
+                s->best_zone = s->ring[s->at];
                 s->best_end = (uint32_t)s->off;
         } else {
                 root_fini(&r);
@@ -102,7 +122,7 @@ static void root_read(struct pio *p, int status)
                         s->newer = true;
                         s->foreign = fixed;
                 }
-                if (rc < 0 || s->off + fixed.blocks > zone_end(&s->zones[s->zone])) {
+                if (rc < 0 || s->off + fixed.blocks > zone_end(&s->zones[s->ring[s->at]])) {
                         next_zone(s);
                         return;
                 }
@@ -118,7 +138,7 @@ static void read_at(struct label_scan *s)
 {
         if (s->need == 1)
                 s->got = 0;
-        if (s->off >= zone_end(&s->zones[s->zone])) {
+        if (s->off >= zone_end(&s->zones[s->ring[s->at]])) {
                 next_zone(s);
                 return;
         }
@@ -138,7 +158,7 @@ static void read_at(struct label_scan *s)
         s->pio.iov = (struct iovec){s->buf + (size_t)s->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
         s->pio.cb = root_read;
         s->pio.io = (struct zdev_io){.op = ZDEV_READ,
-                                     .zone = s->zone,
+                                     .zone = s->ring[s->at],
                                      .block = s->off + s->got,
                                      .nblocks = n,
                                      .iov = &s->pio.iov,
@@ -152,6 +172,10 @@ static void reported(struct pio *p, int status)
 
         if (status < 0) {
                 scan_end(s, status);
+                return;
+        }
+        if (!label_zones(s->zones, s->dev->geo.nr_zones, s->ring)) {
+                scan_end(s, 0); /* no place for a label, so there is none */
                 return;
         }
         s->need = 1;
@@ -272,7 +296,7 @@ static void written(struct pio *p, int status)
         } else if (w->step == STEP_FINISH) {
                 w->step = STEP_RESET;
         } else if (w->step == STEP_RESET) {
-                d->ring_zone ^= 1;
+                d->ring_zone = other_zone(d);
                 d->ring_wp = 0;
                 d->ring_switch = false;
                 w->step = STEP_WRITE;
@@ -307,7 +331,7 @@ static void write_step(struct label_write *w)
         } else if (w->step == STEP_FINISH) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = d->ring_zone};
         } else if (w->step == STEP_RESET) {
-                w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = d->ring_zone ^ 1};
+                w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = other_zone(d)};
         } else {
                 uint32_t n = MIN(w->blocks - w->sent, d->dev->geo.max_io_blocks);
                 w->pio.iov =

@@ -19,7 +19,8 @@ struct label_scan {
         void *ctx;
         /* private */
         struct pio pio;
-        uint32_t zone;
+        uint32_t ring[LABEL_ZONES];
+        uint32_t at; /* in ring */
         uint64_t off;
         uint8_t *buf;
         uint32_t need, got;
@@ -27,6 +28,10 @@ struct label_scan {
         struct root foreign;
         bool newer;
 };
+/* The zones of a label ring, from a report of the whole device: the first that are not
+ * conventional, whatever else their state. Returns false when there are too few; ret_zones is scrap
+ * then. */
+bool label_zones(const struct zdev_zone *zones, uint32_t nr_zones, uint32_t ret_zones[LABEL_ZONES]);
 /* Flushes and reports the device, then reads its rings. */
 void label_scan_start(struct label_scan *s);
 

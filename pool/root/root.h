@@ -59,7 +59,7 @@ enum {
         ROOT_DEVICE_BYTES = 48,
         ROOT_GROUP_BYTES = 96,
         ROOT_MAX_BLOCKS = 1 << 18,
-        LABEL_ZONES = 2, /* zones 0 and 1 of every device */
+        LABEL_ZONES = 2, /* of every device: label_zones() */
 };
 
 enum root_group_state {

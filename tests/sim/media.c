@@ -57,6 +57,8 @@ static int check_rules(struct media *m, const struct zdev_io *io)
         if (io->zone >= m->spec.nr_zones)
                 violation(m, io, "no such zone");
         struct media_zone *z = &m->zones[io->zone];
+        if (m->model.zones[io->zone].state == ZDEV_ZONE_CONVENTIONAL)
+                violation(m, io, "a conventional zone holds nothing of the pool's");
         int rc = bad_zone_status(m, io);
         if (rc < 0 && !m->sim->faults)
                 violation(m, io, "zone is read-only or offline, as was reported");
@@ -302,7 +304,8 @@ static void media_close(struct zdev *dev)
 
 void media_wear(struct media *m)
 {
-        uint32_t zone = (uint32_t)sim_between(m->sim, 2, m->spec.nr_zones - 1);
+        uint32_t zone =
+            (uint32_t)sim_between(m->sim, m->spec.nr_conventional + 2, m->spec.nr_zones - 1);
         const struct zone_model_zone *z = &m->model.zones[zone];
         if (z->state == ZDEV_ZONE_OFFLINE || !list_empty(&m->zones[zone].events))
                 return;
@@ -350,7 +353,7 @@ struct media *media_new(struct sim *sim, uint32_t index, const struct media_spec
         m->zones = calloc(spec->nr_zones, sizeof(*m->zones));
         m->bytes = calloc((size_t)spec->nr_zones * spec->zone_blocks, ZP_BLOCK);
         if (!m->zones || !m->bytes ||
-            zone_model_init(&m->model, &geo, spec->capacity_blocks, 0) < 0)
+            zone_model_init(&m->model, &geo, spec->capacity_blocks, spec->nr_conventional) < 0)
                 abort();
         list_init(&m->events);
         list_init(&m->flights);

@@ -20,6 +20,7 @@
 struct media_spec {
         uint32_t nr_zones;
         uint32_t zone_blocks, capacity_blocks;
+        uint32_t nr_conventional; /* at the beginning */
         uint32_t max_open, max_active, max_io_blocks;
         bool rotational;
 };

@@ -208,10 +208,16 @@ static void choose_media(struct sim *sim)
                             (uint32_t)sim_between(sim, 4, spec.max_active ? spec.max_active : 14);
                 if (spec.max_active && !spec.max_open)
                         spec.max_open = spec.max_active;
-                sim_trace(sim,
-                          "device %u: %u zones of %u blocks, %u writable, open %u active %u io %u",
-                          i, spec.nr_zones, spec.zone_blocks, spec.capacity_blocks, spec.max_open,
-                          spec.max_active, spec.max_io_blocks);
+                if (sim_chance(sim, 1, 3)) { /* besides the zones that can be used */
+                        spec.nr_conventional = (uint32_t)sim_between(sim, 1, MAX_CONVENTIONAL);
+                        spec.nr_zones += spec.nr_conventional;
+                }
+                sim_trace(
+                    sim,
+                    "device %u: %u zones (%u conventional) of %u blocks, %u writable, open %u "
+                    "active %u io %u",
+                    i, spec.nr_zones, spec.nr_conventional, spec.zone_blocks, spec.capacity_blocks,
+                    spec.max_open, spec.max_active, spec.max_io_blocks);
                 sim->media[i] = media_new(sim, i, &spec);
         }
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { MAX_MEDIA = 3, MAX_ZONES = 40, MAX_ZONE_BLOCKS = 64 };
+enum { MAX_MEDIA = 3, MAX_ZONES = 40, MAX_CONVENTIONAL = 5, MAX_ZONE_BLOCKS = 64 };
 
 struct media;
 struct oracle;

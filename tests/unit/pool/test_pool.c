@@ -122,7 +122,7 @@ static void test_format_refuses_what_cannot_hold_a_pool(void)
             {{.nr_zones = 15, .zone_blocks = 64}, "tank", "15 zones"},
             {{.nr_zones = 16, .zone_blocks = 16}, "tank", "16 blocks"},
             {{.nr_zones = 16, .zone_blocks = 64, .max_open = 3, .max_active = 3}, "tank", "3 open"},
-            {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 2}, "tank", "label"},
+            {{.nr_zones = 17, .zone_blocks = 64, .nr_conventional = 2}, "tank", "only 13 zones"},
             {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 0}, "a/b", "name"},
             {{.nr_zones = 16, .zone_blocks = 64, .nr_conventional = 0}, "", "name"},
         };
