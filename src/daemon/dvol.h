@@ -22,7 +22,7 @@ struct dvol {
         struct dpool *pool;
         struct list node; /* pool->volumes */
         struct volume *vol;
-        struct nvm_controller *nvc; /* NULL: not attached */
+        struct nvm_controller *nvc; /* NULL: not attached; not NULL beside an error: not gone yet */
         struct vub_server *vub; /* NULL: not attached */
         struct fuse_file *file; /* NULL: no mount */
         struct migrate_volume *migrate; /* migration.c's */
@@ -68,7 +68,8 @@ int dvol_file_path(const struct daemon *d, const char *pool, const char *volume,
  * added all the same, with `error` set: NULL only when out of memory. */
 struct dvol *dvol_add(struct dpool *p, struct volume *vol);
 
-/* Attaches a volume that is not. On failure nothing is left attached. */
+/* Attaches a volume that is not. On failure no way in is left; what else there was may still have
+ * to be waited for: dvol_detach before dvol_free, then too. */
 int dvol_attach(struct dvol *v, struct err *err);
 
 /* Makes a new volume and attaches it. spec->owner NULL: this host owns it. spec must stay valid

@@ -120,6 +120,7 @@ static int open_file(struct dvol *v, struct err *err)
                       : 0;
 }
 
+/* Leaves v->nvc as it is while something still needs the controller: a detach tries again. */
 static void drop_controller(struct dvol *v)
 {
         if (migration_detach(v) && nvm_controller_destroy(v->nvc, NULL) == 0)

@@ -40,6 +40,16 @@ static void undone(void *ctx, int status)
         creation_end(c, rc);
 }
 
+/* Not before the controller is gone, which others' work may hold up: it reads the volume. */
+static void detached_for_undoing(void *ctx)
+{
+        struct creation *c = ctx;
+        struct volume *vol = c->v->vol;
+
+        dvol_free(steal_ptr(&c->v));
+        volume_delete(vol, c, undone);
+}
+
 static void created(void *ctx, int status, struct volume *vol)
 {
         struct creation *c = ctx;
@@ -58,12 +68,12 @@ static void created(void *ctx, int status, struct volume *vol)
                 creation_end(c, 0);
                 return;
         }
-        if (c->v)
+        if (c->v) {
                 c->err = c->v->error;
-        else
-                err_set(&c->err, ENOMEM, "out of memory");
-        if (c->v)
-                dvol_free(c->v);
+                dvol_detach(c->v, c, detached_for_undoing);
+                return;
+        }
+        err_set(&c->err, ENOMEM, "out of memory");
         volume_delete(vol, c, undone);
 }
 
