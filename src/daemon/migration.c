@@ -259,11 +259,7 @@ void migration_volume_info(const struct dvol *v, struct migration_info *ret_info
 
 int migration_check(const struct dvol *v, const char *what, struct err *err)
 {
-        int rc = v->migrate ? owner_volume_check(migrate_volume_owner(v->migrate), what, err) : 0;
-
-        if (rc == 0 && v->migrate)
-                owner_volume_unoffer(migrate_volume_owner(v->migrate));
-        return rc;
+        return v->migrate ? owner_volume_check(migrate_volume_owner(v->migrate), what, err) : 0;
 }
 
 struct before_delete {

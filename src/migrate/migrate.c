@@ -362,8 +362,6 @@ int migrate_volume_remove(struct migrate_volume *v, bool force, struct err *err)
 
         if (!v)
                 return 0;
-        if (force)
-                owner_volume_unoffer(v->owner);
         if (!list_empty(&v->m->resumes))
                 return err_set(err, EBUSY, "controllers are being resumed");
         if (v->logged_by)

@@ -253,11 +253,6 @@ static void op_transition(void *ctx, const struct owner_group *g, const struct o
             (unsigned long long)owner_group_seq(g), owner_state_name(owner_group_state(g)),
             owner_event_name(event), owner_state_name(row ? row->to : owner_group_state(g)),
             row ? row->row : "");
-        if (row && event == OWNER_EV_QEMU_GONE) {
-                struct source *s = migrate_source_of(ctx, g);
-                if (s)
-                        source_qemu_gone(s);
-        }
 }
 
 /* Start time of a process (field 22 of /proc/PID/stat), 0 when there is none. */

@@ -86,9 +86,6 @@ void migrate_resume_cmd(uint8_t *sqe, uint16_t cntlid);
 void source_start(struct migrate *m, struct owner_group *g);
 /* Forgets g at once; the log is taken down behind the scenes. */
 void source_stop(struct source *s);
-/* The guest has ended here. A target that has begun to pull may still run it; a token that nobody
- * has come for is given up, soon. */
-void source_qemu_gone(struct source *s);
 void source_delta(struct source *s, uint64_t seq);
 /* OPEN, ACK of the target. */
 void source_frame(struct source *s, struct peer *p, const struct peer_frame *f);

@@ -31,6 +31,8 @@ int owner_new(const struct owner_settings *settings, const struct owner_ops *ops
                 o->s.ask_ns = 20 * SECOND_NS;
         if (!o->s.retry_ns)
                 o->s.retry_ns = SECOND_NS / 2;
+        if (!o->s.offer_ns)
+                o->s.offer_ns = 30 * SECOND_NS;
         list_init(&o->volumes);
         list_init(&o->groups);
         list_init(&o->domains);
@@ -343,20 +345,12 @@ void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info
             .hidden = state == OWNER_GIVEN || state == OWNER_STAGED || state == OWNER_REFUSED ||
                       state == OWNER_TOMB,
             .evictable = v->rec.evictable,
-            .migrating = g && ((state == OWNER_OFFERED && g->pulled) || state == OWNER_SUSPENDED ||
-                               state == OWNER_STAGED),
+            .migrating =
+                g && (state == OWNER_OFFERED || state == OWNER_SUSPENDED || state == OWNER_STAGED),
             .rings_on = v->rings,
         };
         if (state != OWNER_ACTIVE && rec->nhosts)
                 snprintf(ret_info->peer, sizeof(ret_info->peer), "%s", rec->hosts[0].address);
-}
-
-void owner_volume_unoffer(struct owner_volume *v)
-{
-        const struct err why = {ECANCELED, "the volume was changed by a person"};
-
-        if (v->group && v->group->state == OWNER_OFFERED && !v->group->pulled)
-                owner_source_failed(v->group, &why);
 }
 
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err)
@@ -368,6 +362,12 @@ int owner_volume_check(const struct owner_volume *v, const char *what, struct er
                 return err_set(err, EREMOTE, "cannot %s volume %s/%s: it is %s here%s%s", what,
                                v->pool, v->name, owner_state_name(info.state),
                                info.peer[0] ? ", the other side is " : "", info.peer);
+        if (info.state == OWNER_OFFERED && !v->group->pulled)
+                return err_set(err, EBUSY,
+                               "cannot %s volume %s/%s: it is offered for a migration; if no host "
+                               "comes for it that ends within %llu s, or with its guest",
+                               what, v->pool, v->name,
+                               (unsigned long long)(v->owner->s.offer_ns / SECOND_NS));
         if (info.migrating || (v->group && v->group->row))
                 return err_set(err, EBUSY, "cannot %s volume %s/%s: it is being migrated", what,
                                v->pool, v->name);

@@ -91,6 +91,7 @@ struct owner_settings {
         uint64_t take_ns; /* TAKE is repeated so long; 0: 20 s */
         uint64_t ask_ns; /* ASK is repeated so long; 0: 20 s */
         uint64_t retry_ns; /* between two sends of the same message; 0: 500 ms */
+        uint64_t offer_ns; /* an offer that no target begins to pull lives so long; 0: 30 s */
 };
 
 /* Returns 0 or -ENOMEM. ops is copied. */
@@ -126,15 +127,12 @@ struct owner_info {
         char peer[OWNER_ADDRESS]; /* empty: none */
         bool hidden; /* another host owns it, or it is dead */
         bool evictable;
-        bool migrating; /* a target copies, or data is staged. An offer that nobody took up does
-                           not count (libvirt never says that it gave up): owner_volume_unoffer */
+        bool migrating; /* offered, suspended for a target, or staged */
         bool rings_on;
 };
 void owner_volume_info(const struct owner_volume *v, struct owner_info *ret_info);
 /* May a person (CLI, virsh) read, write, resize, wipe it now? 0, or -EBUSY, -EREMOTE with text. */
 int owner_volume_check(const struct owner_volume *v, const char *what, struct err *err);
-/* An offer of it that nobody took up ends: before a person's operation. Harmless otherwise. */
-void owner_volume_unoffer(struct owner_volume *v);
 struct owner_volume *owner_volume_in_pool(struct owner *o, const char *pool,
                                           const struct uuid *uuid);
 void *owner_volume_handle(const struct owner_volume *v);
@@ -198,7 +196,7 @@ struct owner_volume *owner_group_volume(const struct owner_group *g, uint32_t i)
 uint64_t owner_volume_epoch(const struct owner_volume *v);
 /* Hosts that hold or held a copy of any volume of the group, without this one. */
 uint32_t owner_group_holders(const struct owner_group *g, struct owner_host out[OWNER_MAX_HOSTS]);
-/* A target has begun to copy: from now on the volumes count as being migrated. */
+/* A target has begun to copy: the offer no longer ends by its age, or with its guest. */
 void owner_group_set_pulled(struct owner_group *g);
 void *owner_group_context(const struct owner_group *g);
 void owner_group_set_context(struct owner_group *g, void *context);

@@ -175,6 +175,29 @@ static void wait_over(struct owner_group *g)
         loop_timer_disarm(&g->timer);
 }
 
+/* libvirt does not say that a migration ended before its target came to pull: an offer that nobody
+ * has come for ends by its age, or as soon as its guest has gone. What came for it may still run
+ * the guest. */
+static void wait_for_puller(struct owner_group *g)
+{
+        struct owner *o = g->owner;
+
+        if (g->state != OWNER_OFFERED || g->pulled)
+                return;
+        if (g->event == OWNER_EV_INQUIRE)
+                g->deadline_ns = loop_now_ns(o->s.loop) + o->s.offer_ns;
+        else if (g->event == OWNER_EV_QEMU_GONE)
+                g->deadline_ns = loop_now_ns(o->s.loop);
+        loop_timer_arm(o->s.loop, &g->timer, g->deadline_ns);
+}
+
+void owner_group_set_pulled(struct owner_group *g)
+{
+        g->pulled = true;
+        if (g->state == OWNER_OFFERED)
+                wait_over(g);
+}
+
 static void group_timer(struct loop_timer *t)
 {
         struct owner_group *g = container_of(t, struct owner_group, timer);
@@ -191,6 +214,13 @@ static void group_timer(struct loop_timer *t)
                 g->interval_ns = MIN(g->interval_ns * 2, 60 * SECOND_NS);
                 loop_timer_arm(o->s.loop, &g->timer, now + g->interval_ns);
                 owner_dispatch(g, OWNER_EV_TIMEUP, 0, NULL, NULL);
+                return;
+        }
+        if (g->state == OWNER_OFFERED) {
+                if (now < g->deadline_ns)
+                        loop_timer_arm(o->s.loop, &g->timer, g->deadline_ns);
+                else
+                        owner_dispatch(g, OWNER_EV_FAILED, 0, NULL, NULL);
                 return;
         }
         if (now >= g->deadline_ns) {
@@ -433,6 +463,7 @@ static void finish_row(struct owner_group *g)
                 answer_acquire(g, 0, g->event);
         if (!g->acquire && g->state != OWNER_TOMB)
                 wait_over(g);
+        wait_for_puller(g);
         if (g->event == OWNER_EV_STAGE && g->special)
                 owner_answer(o, steal_ptr(&g->special), 0, NULL);
         if (g->state == OWNER_TOMB && g->event == OWNER_EV_DELETE) {

@@ -170,11 +170,6 @@ uint32_t owner_group_holders(const struct owner_group *g, struct owner_host out[
         return g->base.nhosts;
 }
 
-void owner_group_set_pulled(struct owner_group *g)
-{
-        g->pulled = true;
-}
-
 void *owner_group_context(const struct owner_group *g)
 {
         return g->context;

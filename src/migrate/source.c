@@ -28,9 +28,6 @@ enum { MAP_BYTES = 65536 };
 
 #define TICK_NS UINT64_C(50000000)
 #define BUSY_NS UINT64_C(5000000)
-/* libvirt has no callback for a migration that ended before its target came to pull: the token of
- * such a one would hold the volumes for ever. */
-#define UNCLAIMED_NS UINT64_C(30000000000)
 
 static void pump(struct source *s);
 
@@ -441,11 +438,6 @@ static void tick(struct loop_timer *t)
                 waits |= !s->v[i].log_running;
         if (!s->g)
                 return;
-        if (!s->session && owner_group_state(s->g) == OWNER_OFFERED &&
-            (s->qemu_gone || loop_now_ns(s->m->s.loop) - s->born_ns > UNCLAIMED_NS)) {
-                source_fail(s, "no host has come to pull the volumes");
-                return;
-        }
         loop_timer_arm(s->m->s.loop, t, loop_now_ns(s->m->s.loop) + (waits ? BUSY_NS : TICK_NS));
         send_progress(s);
         pump(s);
@@ -506,7 +498,6 @@ void source_start(struct migrate *m, struct owner_group *g)
         s->g = g;
         s->token = *owner_group_token(g);
         s->nvolumes = n;
-        s->born_ns = loop_now_ns(m->s.loop);
         list_init(&s->chunks);
         s->tick.fire = tick;
         s->kick.call = kick;
@@ -549,11 +540,6 @@ void source_stop(struct source *s)
                         change_log_stop(&s->v[i].log);
         s->kick.call = late_free; /* not now: a callback of ours may be on the stack */
         loop_defer(s->m->s.loop, &s->kick);
-}
-
-void source_qemu_gone(struct source *s)
-{
-        s->qemu_gone = true; /* the tick looks: the caller is amid a row of the table */
 }
 
 void source_abandon(struct source *s)

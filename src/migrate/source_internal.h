@@ -60,8 +60,6 @@ struct source {
         uint64_t moved_bytes, delta_bytes, suspend_ns, pause_ns;
         uint32_t passes;
         uint64_t pass_left;
-        uint64_t born_ns;
-        bool qemu_gone;
         struct loop_timer tick;
         struct loop_defer kick;
 };

@@ -180,6 +180,7 @@ void w_start_daemon(struct world *w, int host)
             .take_ns = 1000 * SECOND_NS,
             .ask_ns = 1000 * SECOND_NS,
             .retry_ns = 900 * SECOND_NS,
+            .offer_ns = 1000 * SECOND_NS,
         };
         struct owner_ops ops = {
             .write = op_write,

@@ -1,5 +1,6 @@
 /* src/migrate whole: volumes move between two hosts under a guest that writes, and what goes wrong
  * on the way leaves the guest where it was. */
+#include "migrate/owner_internal.h"
 #include "t_host.h"
 
 #include <errno.h>
@@ -409,30 +410,66 @@ static void test_refusals_say_why_and_change_nothing(void)
         teardown(2);
 }
 
-static void test_an_offer_that_came_to_nothing_does_not_hold_the_volume(void)
+static void becomes_active(struct t_host *h)
+{
+        uint64_t end = clock_now_ns() + UINT64_C(5000000000);
+
+        while (t_state(vol(h, 0)) != OWNER_ACTIVE && clock_now_ns() < end)
+                loop_turn(loop, 1000000);
+        CU_ASSERT_EQUAL(t_state(vol(h, 0)), OWNER_ACTIVE);
+}
+
+static void test_an_offer_that_nobody_pulls_ends_by_its_age_or_with_its_guest(void)
 {
         char token[OWNER_TOKEN_TEXT];
-        struct owner_info info;
+        struct err err = ERR_INIT;
+
+        setup(1, 300);
+        start_guest(&a, 1);
+        struct owner *o = migrate_owner(a.m);
+        struct owner_volume *v = migrate_volume_owner(vol(&a, 0)->mv);
+        CU_ASSERT_EQUAL(o->s.offer_ns, UINT64_C(30000000000));
+        o->s.offer_ns = UINT64_C(200000000);
+        uint64_t since = loop_now_ns(loop);
+        CU_ASSERT_EQUAL(owner_inquire(o, &domain, PID, token, NULL), 0);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
+        CU_ASSERT_EQUAL(owner_volume_check(v, "resize", &err), -EBUSY);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "it is offered for a migration"));
+        /* rings that turn do not make it live longer, nor end it */
+        t_turns(loop, 20);
+        owner_volume_observer(v).event(v, FRONT_RINGS_OFF, PID);
+        owner_volume_observer(v).event(v, FRONT_RINGS_ON, PID);
+        t_turns(loop, 20);
+        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
+        becomes_active(&a);
+        CU_ASSERT_TRUE(clock_now_ns() - since >= o->s.offer_ns);
+        CU_ASSERT_TRUE(clock_now_ns() - since < 5 * o->s.offer_ns);
+        CU_ASSERT_EQUAL(owner_volume_check(v, "resize", &err), 0);
+        CU_ASSERT_TRUE(t_gate(vol(&a, 0)));
+
+        o->s.offer_ns = UINT64_C(30000000000);
+        CU_ASSERT_EQUAL(owner_inquire(o, &domain, PID, token, NULL), 0);
+        since = clock_now_ns();
+        owner_volume_observer(v).event(v, FRONT_RINGS_OFF, PID);
+        owner_domain_released(o, &domain);
+        becomes_active(&a);
+        CU_ASSERT_TRUE(clock_now_ns() - since < UINT64_C(2000000000));
+        teardown(1);
+}
+
+static void test_an_offer_whose_target_gave_up_ends(void)
+{
+        char token[OWNER_TOKEN_TEXT];
         struct t_answer in;
 
         setup(1, 300);
         start_guest(&a, 1);
-        struct owner_volume *v = migrate_volume_owner(vol(&a, 0)->mv);
-        /* nobody asked */
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        owner_volume_info(v, &info);
-        CU_ASSERT_EQUAL(info.state, OWNER_OFFERED);
-        CU_ASSERT_FALSE(info.migrating);
-        owner_volume_unoffer(v);
-        CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_ACTIVE);
-        t_turns(loop, 10);
+        migrate_owner(a.m)->s.offer_ns = UINT64_C(50000000);
         /* the domain ended on the target before it could run there */
         CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
         begin_incoming(&b, 1, &in);
         t_until(loop, &in.done, 10);
-        owner_volume_info(v, &info);
-        CU_ASSERT_TRUE(info.migrating);
-        owner_volume_unoffer(v); /* no: it is being copied */
+        t_turns(loop, 100); /* it is being copied: its age does not matter */
         CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
         owner_domain_released(migrate_owner(b.m), &domain);
         t_turns(loop, 50);
@@ -616,7 +653,8 @@ static const struct t_case cases[] = {
     T_CASE(test_what_was_given_comes_back_when_the_target_never_ran_it),
     T_CASE(test_a_new_owner_that_runs_is_never_robbed),
     T_CASE(test_refusals_say_why_and_change_nothing),
-    T_CASE(test_an_offer_that_came_to_nothing_does_not_hold_the_volume),
+    T_CASE(test_an_offer_that_nobody_pulls_ends_by_its_age_or_with_its_guest),
+    T_CASE(test_an_offer_whose_target_gave_up_ends),
     T_CASE(test_a_pool_that_is_too_full_is_refused_before_anything_is_made),
     T_CASE(test_hanging_up_cancels_and_the_guest_goes_on),
     T_CASE(test_a_copy_begun_again_for_the_same_token_is_whole),
