@@ -90,7 +90,7 @@ def newer_format(lab, host):
     device = host.path("/srv/later-0.img")
     label_version.raise_version(device)
     before = digest(device)
-    refused(host, "pool-start", "later", saying=["later", "newer"])
+    refused(host, "pool-start", "later", saying=["later", "another format"])
     assert digest(device) == before, "a refused pool-start wrote to the device"
     host.virsh("pool-undefine", "later")
     device.unlink()

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line tool against a live daemon: the life of pools and volumes, refusals that change
 nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -25,6 +26,19 @@ def make_pool(d, name="tank", devices=2, size="256M", *more):
 
 def has_mount(d):
     return os.path.ismount(d.run / "mnt")
+
+
+def no_mount(d):
+    if not has_mount(d):
+        print("no FUSE here: left out")
+    return not has_mount(d)
+
+
+@contextlib.contextmanager
+def started(zonepoold, zonepool):
+    with Daemon(zonepoold, zonepool) as d:
+        d.start()
+        yield d
 
 
 def write_file(path, data, offset=0):
@@ -63,8 +77,7 @@ def digest(path):
 
 
 def test_life_of_a_pool(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         assert d.json("pool", "list") == {"pools": []}
         pool = make_pool(d)
         assert pool["state"] == "active" and pool["nvolumes"] == 0
@@ -101,8 +114,7 @@ def test_life_of_a_pool(zonepoold, zonepool):
 
 
 def test_refused_pool_creation_changes_nothing(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         good, bad = d.dir / "good.img", d.dir / "bad.img"
         good.write_bytes(bytes(72 * MIB))
         bad.write_bytes(bytes(72 * MIB) + b"precious" + bytes(1000))
@@ -146,8 +158,7 @@ def test_refused_pool_creation_changes_nothing(zonepoold, zonepool):
 
 
 def test_refused_imports_and_destructions(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d, "a")
         make_pool(d, "b")
         a, b = ([d.dir / f"{n}{i}.img" for i in range(2)] for n in "ab")
@@ -168,8 +179,7 @@ def test_refused_imports_and_destructions(zonepoold, zonepool):
 
 
 def test_life_of_a_volume(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d)
         v = d.json("volume", "create", "tank/a", "64M")
         assert v["size_bytes"] == 64 * MIB and v["allocated_bytes"] == 0 and v["in_use"] is None
@@ -201,10 +211,8 @@ def test_life_of_a_volume(zonepoold, zonepool):
 
 
 def test_data_through_the_mount_clone_map_and_wipe(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d)
         path = d.json("volume", "create", "tank/a", "64M")["path"]
@@ -239,10 +247,8 @@ def test_data_through_the_mount_clone_map_and_wipe(zonepoold, zonepool):
 
 
 def test_volume_in_use_is_left_alone(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d)
         path = d.json("volume", "create", "tank/a", "64M")["path"]
@@ -269,8 +275,7 @@ def test_volume_in_use_is_left_alone(zonepoold, zonepool):
 
 
 def test_connected_peer_counts_as_use(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d)
         d.cli("volume", "create", "tank/a", "64M")
         with socket.socket(socket.AF_UNIX) as peer:
@@ -299,10 +304,8 @@ def slow_clone(d):
 
 
 def test_both_volumes_are_held_while_one_is_copied_and_a_stop_cancels_that(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d, "tank", 2, "512M")
         clone = slow_clone(d)
@@ -330,10 +333,8 @@ def test_both_volumes_are_held_while_one_is_copied_and_a_stop_cancels_that(zonep
 
 
 def test_copy_that_does_not_fit_is_taken_away_again(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         pool = make_pool(d, "tank", 1, "128M")
         path = d.json("volume", "create", "tank/a", "100M")["path"]
@@ -352,10 +353,8 @@ def test_copy_that_does_not_fit_is_taken_away_again(zonepoold, zonepool):
 
 
 def test_stop_does_not_wait_for_who_holds_a_file_open(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d)
         path = d.json("volume", "create", "tank/a", "64M")["path"]
@@ -376,10 +375,8 @@ def test_stop_does_not_wait_for_who_holds_a_file_open(zonepoold, zonepool):
 
 
 def test_second_signal_stops_at_once_and_loses_nothing(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d)
         path = d.json("volume", "create", "tank/a", "64M")["path"]
@@ -398,8 +395,7 @@ def test_second_signal_stops_at_once_and_loses_nothing(zonepoold, zonepool):
 
 
 def test_import_again_takes_new_peers(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d, "tank", 1, "128M", "--peer", "10.0.0.2:7950")
         image = d.dir / "tank0.img"
         stored = d.state / "pools/tank.json"
@@ -418,10 +414,8 @@ def test_import_again_takes_new_peers(zonepoold, zonepool):
 
 
 def test_killed_daemon_leaves_a_mount_that_the_next_one_replaces(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
-        if not has_mount(d):
-            print("no FUSE here: left out")
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
             return
         make_pool(d)
         path = d.json("volume", "create", "tank/a", "64M")["path"]
@@ -434,8 +428,7 @@ def test_killed_daemon_leaves_a_mount_that_the_next_one_replaces(zonepoold, zone
 
 
 def test_kill_and_restart_keep_volumes_and_data(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         mount = has_mount(d)
         make_pool(d)
         uuid = d.json("volume", "create", "tank/a", "64M")["uuid"]
@@ -462,8 +455,7 @@ def test_kill_and_restart_keep_volumes_and_data(zonepoold, zonepool):
 
 
 def test_device_that_a_killed_daemon_still_holds_is_waited_for_at_start(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d)
         d.kill()
         with open(d.dir / "tank1.img", "rb") as held:  # as the kernel does until its last I/O ended
@@ -476,8 +468,7 @@ def test_device_that_a_killed_daemon_still_holds_is_waited_for_at_start(zonepool
 
 
 def test_second_daemon_on_a_run_directory_is_refused(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         second = subprocess.run(d.arguments(), stderr=subprocess.PIPE, text=True, timeout=20,
                                 check=False)
         assert second.returncode == 1
@@ -491,8 +482,7 @@ def test_second_daemon_on_a_run_directory_is_refused(zonepoold, zonepool):
 
 
 def test_pool_that_cannot_be_imported_is_shown_and_keeps_no_other(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d, "good")
         make_pool(d, "bad")
         assert d.stop() == 0
@@ -557,8 +547,7 @@ def test_commands_used_wrongly_and_help(zonepoold, zonepool):
 
 
 def test_disk_xml_is_what_libvirt_takes(zonepoold, zonepool):
-    with Daemon(zonepoold, zonepool) as d:
-        d.start()
+    with started(zonepoold, zonepool) as d:
         make_pool(d)
         make_pool(d, "dozer")
         d.cli("volume", "create", "tank/a", "1M")

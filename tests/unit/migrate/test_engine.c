@@ -94,6 +94,20 @@ static void begin_incoming(struct t_host *to, unsigned n, struct t_answer *ans)
         migrate_incoming(to->m, &domain, disks, n, &t_answer_init(ans)->in);
 }
 
+/* a offers, b copies until what remains is little; in has b's answer. */
+static void offer_and_copy(unsigned n, char token[OWNER_TOKEN_TEXT], struct t_answer *in)
+{
+        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
+        begin_incoming(&b, n, in);
+        t_until(loop, &in->done, 10);
+}
+
+static void acquire(struct t_host *h, const char *state, struct t_answer *ans)
+{
+        owner_acquire(migrate_owner(h->m), &domain, PID, state, false, &t_answer_init(ans)->r);
+        t_until(loop, &ans->done, 10);
+}
+
 static void stop_guest(struct t_host *h, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)
@@ -129,8 +143,7 @@ static uint64_t hop(struct t_host *from, struct t_host *to, unsigned n, unsigned
         stop_guest(from, n);
         owner_release(migrate_owner(from->m), &domain, PID, state);
         CU_ASSERT_TRUE(state[0] != '\0');
-        owner_acquire(migrate_owner(to->m), &domain, PID, token, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(to, token, &acq);
         if (acq.status)
                 printf("\n    %s\n", acq.err.msg);
         CU_ASSERT_EQUAL_FATAL(acq.status, 0);
@@ -246,14 +259,11 @@ static void test_a_source_restarted_before_take_keeps_its_guest(void)
         setup(1, 300);
         start_guest(&a, 1);
         guest_writes(&a, 1, 50);
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        begin_incoming(&b, 1, &in);
-        t_until(loop, &in.done, 10);
+        offer_and_copy(1, token, &in);
         CU_ASSERT_EQUAL(in.status, 0);
         t_host_stop(&a);
         t_host_start(&a);
-        owner_acquire(migrate_owner(b.m), &domain, PID, token, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(&b, token, &acq);
         CU_ASSERT_TRUE(acq.status < 0);
         CU_ASSERT_TRUE(acq.err.msg[0] != '\0');
         CU_ASSERT_EQUAL(t_state(vol(&b, 0)), OWNER_REFUSED);
@@ -275,20 +285,16 @@ static void test_a_target_restarted_after_staging_refuses_and_the_source_takes_b
         setup(1, 300);
         start_guest(&a, 1);
         guest_writes(&a, 1, 50);
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        begin_incoming(&b, 1, &in);
-        t_until(loop, &in.done, 10);
+        offer_and_copy(1, token, &in);
         stop_guest(&a, 1);
         owner_release(migrate_owner(a.m), &domain, PID, state);
         t_host_stop(&b);
         t_host_start(&b);
         t_turns(loop, 20);
         CU_ASSERT_EQUAL(t_state(vol(&b, 0)), OWNER_REFUSED);
-        owner_acquire(migrate_owner(b.m), &domain, PID, token, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(&b, token, &acq);
         CU_ASSERT_TRUE(acq.status < 0);
-        owner_acquire(migrate_owner(a.m), &domain, PID, state, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(&a, state, &acq);
         CU_ASSERT_EQUAL(acq.status, 0);
         t_rings(vol(&a, 0), true, PID);
         CU_ASSERT_TRUE(t_gate(vol(&a, 0)));
@@ -306,9 +312,7 @@ static void test_what_was_given_comes_back_when_the_target_never_ran_it(void)
         setup(1, 300);
         start_guest(&a, 1);
         guest_writes(&a, 1, 50);
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        begin_incoming(&b, 1, &in);
-        t_until(loop, &in.done, 10);
+        offer_and_copy(1, token, &in);
         seed(&b, 1);
         stop_guest(&a, 1);
         owner_release(migrate_owner(a.m), &domain, PID, state);
@@ -328,8 +332,7 @@ static void test_what_was_given_comes_back_when_the_target_never_ran_it(void)
         t_turns(loop, 20);
         CU_ASSERT_FALSE(t_gate(vol(&a, 0)));
         t_rings(vol(&a, 0), false, PID);
-        owner_acquire(migrate_owner(a.m), &domain, PID, state, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(&a, state, &acq);
         if (acq.status)
                 printf("\n    %s\n", acq.err.msg);
         CU_ASSERT_EQUAL(acq.status, 0);
@@ -466,9 +469,7 @@ static void test_an_offer_whose_target_gave_up_ends(void)
         start_guest(&a, 1);
         migrate_owner(a.m)->s.offer_ns = UINT64_C(50000000);
         /* the domain ended on the target before it could run there */
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        begin_incoming(&b, 1, &in);
-        t_until(loop, &in.done, 10);
+        offer_and_copy(1, token, &in);
         t_turns(loop, 100); /* it is being copied: its age does not matter */
         CU_ASSERT_EQUAL(t_state(vol(&a, 0)), OWNER_OFFERED);
         owner_domain_released(migrate_owner(b.m), &domain);
@@ -536,9 +537,7 @@ static void test_a_copy_begun_again_for_the_same_token_is_whole(void)
         setup(2, 600);
         start_guest(&a, 2);
         guest_writes(&a, 2, 200);
-        CU_ASSERT_EQUAL(owner_inquire(migrate_owner(a.m), &domain, PID, token, NULL), 0);
-        begin_incoming(&b, 2, &in);
-        t_until(loop, &in.done, 10);
+        offer_and_copy(2, token, &in);
         t_turns(loop, 50); /* all of it is there */
         t_host_stop(&b);
         t_host_start(&b);
@@ -549,8 +548,7 @@ static void test_a_copy_begun_again_for_the_same_token_is_whole(void)
         CU_ASSERT_EQUAL(in.status, 0);
         stop_guest(&a, 2);
         owner_release(migrate_owner(a.m), &domain, PID, state);
-        owner_acquire(migrate_owner(b.m), &domain, PID, token, false, &t_answer_init(&acq)->r);
-        t_until(loop, &acq.done, 10);
+        acquire(&b, token, &acq);
         CU_ASSERT_EQUAL(acq.status, 0);
         for (unsigned i = 0; i < 2; i++)
                 CU_ASSERT_EQUAL(t_disk_wrong(&disk[i], vol(&b, i)), 0);
