@@ -111,6 +111,16 @@ int cli_call(const struct cli *cli, const char *method, json_t *params, bool pro
         return rc < 0 ? cli_fail("%s", err_text(&err, rc)) : CLI_OK;
 }
 
+int cli_ask(const struct cli *cli, const char *method, json_t *params, bool progress,
+            json_t **ret_result)
+{
+        int rc = cli_call(cli, method, params, progress, ret_result);
+
+        if (rc != CLI_OK)
+                *ret_result = NULL;
+        return rc == CLI_OK && cli->json ? cli_print_json(steal_ptr(ret_result)) : rc;
+}
+
 int cli_print_json(json_t *object)
 {
         int rc = json_dumpf(object, stdout, JSON_INDENT(2));

@@ -67,6 +67,11 @@ int cli_misuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_call(const struct cli *cli, const char *method, json_t *params, bool progress,
              json_t **ret_result);
 
+/* As cli_call, for an answer that --json prints as it is: *ret_result is NULL when there is nothing
+ * left to show, and the exit code is final. */
+int cli_ask(const struct cli *cli, const char *method, json_t *params, bool progress,
+            json_t **ret_result);
+
 /* Prints JSON, for --json. object is consumed. */
 int cli_print_json(json_t *object);
 

@@ -15,12 +15,10 @@ static int migrate_status(const struct cli *cli, const struct cli_args *args)
         json_t *result = NULL, *m;
         size_t i;
         json_t *params = args->nwords ? json_pack("{s:s}", "domain", args->words[0]) : NULL;
-        int rc = cli_call(cli, "migrate.status", params, false, &result);
+        int rc = cli_ask(cli, "migrate.status", params, false, &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         struct cli_table *t = cli_table_new(heads);
         json_array_foreach(json_object_get(result, "migrations"), i, m)
         {
@@ -61,12 +59,10 @@ static int migrate_cancel(const struct cli *cli, const struct cli_args *args)
 static int daemon_status(const struct cli *cli, const struct cli_args *args)
 {
         json_t *result = NULL;
-        int rc = cli_call(cli, "daemon.status", NULL, false, &result);
+        int rc = cli_ask(cli, "daemon.status", NULL, false, &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         uint64_t up = cli_number_of(result, "uptime_ns") / UINT64_C(1000000000);
         printf("version:    %s\n", cli_text_of(result, "version"));
         printf("pid:        %llu\n", (unsigned long long)cli_number_of(result, "pid"));

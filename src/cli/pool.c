@@ -99,12 +99,10 @@ static void print_pool(const json_t *pool)
 static int show_pool(const struct cli *cli, const char *method, json_t *params)
 {
         json_t *result = NULL;
-        int rc = cli_call(cli, method, params, false, &result);
+        int rc = cli_ask(cli, method, params, false, &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         if (json_object_get(result, "state"))
                 print_pool(result);
         else
@@ -117,14 +115,10 @@ static int show_pool(const struct cli *cli, const char *method, json_t *params)
 static int nothing_or_json(const struct cli *cli, const char *method, json_t *params)
 {
         json_t *result = NULL;
-        int rc = cli_call(cli, method, params, false, &result);
+        int rc = cli_ask(cli, method, params, false, &result);
 
-        if (rc != CLI_OK)
-                return rc;
-        if (cli->json)
-                return cli_print_json(result);
         json_decref(result);
-        return CLI_OK;
+        return rc;
 }
 
 /* ---- create ---- */
@@ -253,12 +247,10 @@ static int list(const struct cli *cli, const struct cli_args *args)
                                             ">allocated", ">available", NULL};
         json_t *result = NULL, *pool;
         size_t i;
-        int rc = cli_call(cli, "pool.list", NULL, false, &result);
+        int rc = cli_ask(cli, "pool.list", NULL, false, &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         struct cli_table *t = cli_table_new(heads);
         json_array_foreach(json_object_get(result, "pools"), i, pool)
         {
@@ -283,14 +275,12 @@ static int scan(const struct cli *cli, const struct cli_args *args)
         static const char *const heads[] = {"name", "uuid", "devices", "state", NULL};
         json_t *result = NULL, *pool;
         size_t i;
-        int rc = cli_call(cli, "pool.scan",
-                          json_pack("{s:o}", "devices", paths_of(args->words, args->nwords)), false,
-                          &result);
+        int rc = cli_ask(cli, "pool.scan",
+                         json_pack("{s:o}", "devices", paths_of(args->words, args->nwords)), false,
+                         &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         struct cli_table *t = cli_table_new(heads);
         json_array_foreach(json_object_get(result, "pools"), i, pool)
         {

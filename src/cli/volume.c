@@ -30,12 +30,10 @@ static void print_volume(const json_t *v)
 static int show(const struct cli *cli, const char *method, json_t *params, bool progress)
 {
         json_t *result = NULL;
-        int rc = cli_call(cli, method, params, progress, &result);
+        int rc = cli_ask(cli, method, params, progress, &result);
 
-        if (rc != CLI_OK)
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         print_volume(result);
         json_decref(result);
         return CLI_OK;
@@ -46,16 +44,23 @@ static json_t *named(const char *pool, const char *volume)
         return json_pack("{s:s, s:s}", "pool", pool, "volume", volume);
 }
 
+/* POOL/VOLUME SIZE */
+static int split_with_size(const struct cli_args *args, char pool[64], const char **ret_volume,
+                           uint64_t *ret_size)
+{
+        int rc = cli_split(args->words[0], pool, ret_volume);
+
+        return rc == CLI_OK ? cli_size("size", args->words[1], ret_size) : rc;
+}
+
 static int create(const struct cli *cli, const struct cli_args *args)
 {
         enum { UUID };
         char pool[64];
         const char *name;
         uint64_t size = 0;
-        int rc = cli_split(args->words[0], pool, &name);
+        int rc = split_with_size(args, pool, &name, &size);
 
-        if (rc == CLI_OK)
-                rc = cli_size("size", args->words[1], &size);
         if (rc != CLI_OK)
                 return rc;
         json_t *params = json_pack("{s:s, s:s, s:I}", "pool", pool, "name", name, "size_bytes",
@@ -140,10 +145,8 @@ static int resize(const struct cli *cli, const struct cli_args *args)
         char pool[64];
         const char *name;
         uint64_t size = 0;
-        int rc = cli_split(args->words[0], pool, &name);
+        int rc = split_with_size(args, pool, &name, &size);
 
-        if (rc == CLI_OK)
-                rc = cli_size("size", args->words[1], &size);
         if (rc != CLI_OK)
                 return rc;
         json_t *params = named(pool, name);
@@ -159,11 +162,9 @@ static int delete (const struct cli *cli, const struct cli_args *args)
         int rc = cli_split(args->words[0], pool, &name);
 
         if (rc == CLI_OK)
-                rc = cli_call(cli, "volume.delete", named(pool, name), false, &result);
-        if (rc != CLI_OK)
+                rc = cli_ask(cli, "volume.delete", named(pool, name), false, &result);
+        if (!result)
                 return rc;
-        if (cli->json)
-                return cli_print_json(result);
         if (json_is_true(json_object_get(result, "pending")))
                 printf("%s goes when the hosts that hold a copy of it have been told\n",
                        args->words[0]);

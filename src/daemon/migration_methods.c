@@ -209,9 +209,11 @@ static void lock_acquire(struct control_request *req, void *ctx)
         owner_acquire(migrate_owner(migration_engine(d)), &domain, (pid_t)pid, state, reg, &op->r);
 }
 
-static void lock_inquire(struct control_request *req, void *ctx)
+/* Inquire and Release: a process of a domain asks, a state to put into the cookie is the answer. */
+static void answer_state(struct control_request *req, struct daemon *d,
+                         int (*ask)(struct owner *o, const struct uuid *domain, pid_t pid,
+                                    char ret_state[OWNER_TOKEN_TEXT], struct err *err))
 {
-        struct daemon *d = ctx;
         struct uuid domain;
         uint64_t pid = 0;
         char state[OWNER_TOKEN_TEXT];
@@ -221,31 +223,28 @@ static void lock_inquire(struct control_request *req, void *ctx)
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
 
         if (rc == 0)
-                rc = owner_inquire(migrate_owner(migration_engine(d)), &domain, (pid_t)pid, state,
-                                   &err);
+                rc = ask(migrate_owner(migration_engine(d)), &domain, (pid_t)pid, state, &err);
         if (rc < 0)
                 control_refuse(req, rc, &err);
         else
                 control_reply(req, json_pack("{s:s}", "state", state));
 }
 
+static void lock_inquire(struct control_request *req, void *ctx)
+{
+        answer_state(req, ctx, owner_inquire);
+}
+
+static int release(struct owner *o, const struct uuid *domain, pid_t pid,
+                   char ret_state[OWNER_TOKEN_TEXT], struct err *err)
+{
+        owner_release(o, domain, pid, ret_state);
+        return 0;
+}
+
 static void lock_release(struct control_request *req, void *ctx)
 {
-        struct daemon *d = ctx;
-        struct uuid domain;
-        uint64_t pid = 0;
-        char state[OWNER_TOKEN_TEXT];
-        struct err err = ERR_INIT;
-        const struct control_param table[] = {PARAM_UUID("domain", &domain, PARAM_REQUIRED),
-                                              PARAM_U64("pid", &pid, PARAM_REQUIRED)};
-        int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
-
-        if (rc < 0) {
-                control_refuse(req, rc, &err);
-                return;
-        }
-        owner_release(migrate_owner(migration_engine(d)), &domain, (pid_t)pid, state);
-        control_reply(req, json_pack("{s:s}", "state", state));
+        answer_state(req, ctx, release);
 }
 
 /* ---- migrate.* ---- */

@@ -90,47 +90,6 @@ int migrate_cancel(struct migrate *m, const struct uuid *domain, struct err *err
         return any ? 0 : err_set(err, ENOENT, "no migration of that domain is under way");
 }
 
-void migrate_remember(struct migrate *m, const struct owner_group *g, bool outgoing,
-                      const struct migrate_progress *progress)
-{
-        struct migrate_past *p, *tmp;
-
-        list_for_each_safe (p, tmp, &m->past, node) {
-                if (uuid_equal(&p->domain, owner_group_domain(g)) || m->npast >= MAX_PAST) {
-                        list_del(&p->node);
-                        free(p);
-                        m->npast--;
-                }
-        }
-        if (!(p = calloc(1, sizeof(*p))))
-                return;
-        p->domain = *owner_group_domain(g);
-        p->outgoing = outgoing;
-        p->state = owner_group_state(g);
-        snprintf(p->peer, sizeof(p->peer), "%s", owner_group_peer(g)->address);
-        migrate_token_text(g, p->token);
-        for (uint32_t i = 0; i < owner_group_nvolumes(g); i++) {
-                struct migrate_volume *mv = migrate_group_volume(g, i);
-                if (!mv)
-                        continue;
-                snprintf(p->pools[p->nvolumes], POOL_NAME_MAX + 1, "%s", mv->pool);
-                snprintf(p->volumes[p->nvolumes++], VOLUME_NAME_MAX + 1, "%s",
-                         owner_volume_name(mv->owner));
-        }
-        p->progress = *progress;
-        list_add_tail(&m->past, &p->node);
-        m->npast++;
-        char domain[UUID_TEXT_LEN];
-        uuid_format(&p->domain, domain);
-        eventlog_emit(
-            "migrate-ended",
-            "\"domain\":\"%s\",\"direction\":\"%s\",\"state\":\"%s\",\"moved_bytes\":%llu,"
-            "\"passes\":%u,\"pause_ns\":%llu",
-            domain, outgoing ? "outgoing" : "incoming", owner_state_name(p->state),
-            (unsigned long long)progress->moved_bytes, progress->passes,
-            (unsigned long long)progress->pause_ns);
-}
-
 static void fill_status(const struct owner_group *g, struct migrate_status *st)
 {
         st->domain = *owner_group_domain(g);
@@ -144,6 +103,43 @@ static void fill_status(const struct owner_group *g, struct migrate_status *st)
                 st->pools[st->nvolumes] = mv->pool;
                 st->volumes[st->nvolumes++] = owner_volume_name(mv->owner);
         }
+}
+
+void migrate_remember(struct migrate *m, const struct owner_group *g, bool outgoing,
+                      const struct migrate_progress *progress)
+{
+        struct migrate_past *p, *tmp;
+
+        list_for_each_safe (p, tmp, &m->past, node) {
+                if (uuid_equal(&p->status.domain, owner_group_domain(g)) || m->npast >= MAX_PAST) {
+                        list_del(&p->node);
+                        free(p);
+                        m->npast--;
+                }
+        }
+        if (!(p = calloc(1, sizeof(*p))))
+                return;
+        struct migrate_status *st = &p->status;
+        fill_status(g, st);
+        st->outgoing = outgoing;
+        st->progress = *progress;
+        for (uint32_t i = 0; i < st->nvolumes; i++) { /* the volumes may go before this does */
+                snprintf(p->pools[i], sizeof(p->pools[i]), "%s", st->pools[i]);
+                snprintf(p->volumes[i], sizeof(p->volumes[i]), "%s", st->volumes[i]);
+                st->pools[i] = p->pools[i];
+                st->volumes[i] = p->volumes[i];
+        }
+        list_add_tail(&m->past, &p->node);
+        m->npast++;
+        char domain[UUID_TEXT_LEN];
+        uuid_format(&st->domain, domain);
+        eventlog_emit(
+            "migrate-ended",
+            "\"domain\":\"%s\",\"direction\":\"%s\",\"state\":\"%s\",\"moved_bytes\":%llu,"
+            "\"passes\":%u,\"pause_ns\":%llu",
+            domain, outgoing ? "outgoing" : "incoming", owner_state_name(st->state),
+            (unsigned long long)progress->moved_bytes, progress->passes,
+            (unsigned long long)progress->pause_ns);
 }
 
 void migrate_status(struct migrate *m, void *ctx, void (*fn)(void *, const struct migrate_status *))
@@ -167,20 +163,6 @@ void migrate_status(struct migrate *m, void *ctx, void (*fn)(void *, const struc
                 pull_progress(pull_of(it), &st.progress);
                 fn(ctx, &st);
         }
-        list_for_each (past, &m->past, node) {
-                struct migrate_status st = {
-                    .domain = past->domain,
-                    .outgoing = past->outgoing,
-                    .state = past->state,
-                    .nvolumes = past->nvolumes,
-                    .progress = past->progress,
-                };
-                memcpy(st.peer, past->peer, sizeof(st.peer));
-                memcpy(st.token, past->token, sizeof(st.token));
-                for (uint32_t i = 0; i < past->nvolumes; i++) {
-                        st.pools[i] = past->pools[i];
-                        st.volumes[i] = past->volumes[i];
-                }
-                fn(ctx, &st);
-        }
+        list_for_each (past, &m->past, node)
+                fn(ctx, &past->status);
 }

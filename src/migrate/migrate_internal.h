@@ -30,15 +30,9 @@ struct migrate_volume {
 /* What is kept of a migration that has ended. */
 struct migrate_past {
         struct list node;
-        struct uuid domain;
-        bool outgoing;
-        enum owner_state state;
-        char peer[OWNER_ADDRESS];
-        char token[OWNER_TOKEN_TEXT];
-        uint32_t nvolumes;
+        struct migrate_status status; /* its names point to the arrays below */
         char pools[OWNER_MAX_VOLUMES][POOL_NAME_MAX + 1];
         char volumes[OWNER_MAX_VOLUMES][VOLUME_NAME_MAX + 1];
-        struct migrate_progress progress;
 };
 
 struct migrate {
