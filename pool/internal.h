@@ -102,6 +102,7 @@ struct pool {
         struct pio kick; /* stands in for a missing host wake-up */
         bool kicking;
         uint32_t ops; /* device operations in flight */
+        struct deferred *when_idle; /* called when there is none any more */
         uint32_t resets;
         uint64_t last_ckpt_ns;
         uint64_t user_since; /* user blocks written since the last checkpoint, */

@@ -113,6 +113,10 @@ void pool_settle(struct pool *pool)
         run_deferred(pool);
         stream_fail_stuck(pool);
         pool_poll(pool);
+        if (pool->when_idle && !pool->ops && !pool->dead) {
+                struct deferred *d = steal_ptr(&pool->when_idle);
+                d->call(d);
+        }
         pool->settling = false;
         if (pool->dead) {
                 if (pool->ops && !pool->closing)
@@ -312,16 +316,11 @@ struct export
         void (*done)(void *ctx, int status);
 };
 
-/* The cleaner, resets and the wake-up may still be in flight: wait for them. */
 static void export_finish(struct deferred *d)
 {
         struct export *ex = container_of(d, struct export, again);
         struct pool *pool = ex->pool;
 
-        if (pool->ops) {
-                list_add_tail(&pool->deferred, &ex->again.node);
-                return;
-        }
         pool->closing = true;
         pool->dead = true;
         ex->done(ex->ctx, ex->status);
@@ -334,7 +333,8 @@ static void export_saved(struct ckpt_wait *w, int status)
         ex->status = status;
         ex->again.call = export_finish;
         ex->pool->running = false;
-        pool_defer(ex->pool, &ex->again);
+        /* the cleaner, resets and a wake-up may still be in flight */
+        ex->pool->when_idle = &ex->again;
 }
 
 void pool_export(struct pool *pool, void *ctx, void (*done)(void *ctx, int status))
@@ -408,11 +408,10 @@ void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int s
 
 void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
 {
-        uint64_t pages = pool->npages + pool->nvolumes;
-        uint64_t cap = pool->budget - pool->budget / 256 - MIN(pool->budget, 16) / 2;
-        uint64_t used = pool->live + pool->reserved;
+        uint64_t cap = space_capacity(pool), used = pool->live + pool->reserved;
         uint64_t room = used < cap ? cap - used : 0;
-        uint64_t left = used + pages < pool->budget ? pool->budget - used - pages : 0;
+        uint64_t edge = space_charge(0, MAX_HEIGHT); /* the next block may bring its pages */
+        uint64_t left = space_left(pool) > edge ? space_left(pool) - edge : 0;
         struct pool_status st = {
             .uuid = pool->uuid,
             .generation = pool->generation,

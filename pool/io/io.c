@@ -323,12 +323,13 @@ static bool try_admit(struct req *r)
 
         if (r->io->op == VOLUME_WRITE)
                 tree_cost(&r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
-        if (blocks && !space_admits(r->pool, blocks + pages))
+        if (!blocks)
+                return true;
+        uint64_t charge = space_charge(blocks, pages);
+        if (charge > space_left(r->pool))
                 return false;
-        if (blocks) {
-                r->reserved = blocks + pages;
-                r->pool->reserved += r->reserved;
-        }
+        r->reserved = charge;
+        r->pool->reserved += charge;
         return true;
 }
 

@@ -37,7 +37,7 @@ struct cleaner {
         bool marked; /* table pages of the victim: they go with the next checkpoint */
         uint64_t paid; /* user blocks already answered with cleaning */
         uint64_t credit; /* blocks that may be moved */
-        uint64_t stuck_seq; /* no victim was worth it: not before something changed */
+        uint64_t stuck_seq, stuck_root; /* no victim was worth it: not before something changed */
         bool stuck;
 };
 
@@ -105,6 +105,9 @@ static struct group *choose(struct pool *pool)
                 if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing ||
                     !worth_it(g, hurry))
                         continue;
+                if (hurry && g->cls != CLASS_TABLE &&
+                    !group_moves_fit(pool, pool_stream(pool, CLASS_CLEAN, g->copies), g->live))
+                        continue;
                 double u = (double)g->live / g->cap;
                 double age = (double)(pool->seq - MIN(g->seal_seq, pool->seq) + 1);
                 double score = hurry ? 1 - u : (1 - u) * age / (1 + u);
@@ -118,12 +121,12 @@ static struct group *choose(struct pool *pool)
 
 static void step(struct cleaner *c);
 
-static void release(struct cleaner *c)
+static void release(struct cleaner *c, bool walked)
 {
         struct group *g = c->victim;
 
         g->busy = false;
-        if (g->live)
+        if (g->live && walked)
                 g->unclean = true; /* cannot be read, or goes with the next checkpoint */
         if (c->marked)
                 ckpt_start(c->pool, NULL);
@@ -180,6 +183,31 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
         list_add_tail(&c->items, &it->node);
         c->nitems++;
         c->credit -= MIN(c->credit, 1u);
+}
+
+/* The moves that wait find no group, and nothing is under way that would give one: they are only
+ * copies. Without them the cleaner can turn to table groups, which need no group of its own class.
+ */
+static bool give_up(struct cleaner *c)
+{
+        struct pool *pool = c->pool;
+        struct stream *s = pool_stream(pool, CLASS_CLEAN, c->victim->copies);
+
+        if (c->reading || list_empty(&s->items) || s->open || s->inflight ||
+            !list_empty(&s->ready) || pool->frozen || pool->ckpt.state != CKPT_IDLE ||
+            pool->count.free != pool->count.ready || pool->count.emptied ||
+            group_moves_fit(pool, s, s->nitems))
+                return false;
+        list_splice_tail(&c->items, &s->items);
+        while (!list_empty(&c->items)) {
+                struct item *it = list_first(&c->items, struct item, node);
+                list_del(&it->node);
+                item_free(pool, it);
+        }
+        c->writing -= s->nitems;
+        s->nitems = c->nitems = 0;
+        release(c, false);
+        return true;
 }
 
 static void mark_inode(struct cleaner *c, uint64_t slot)
@@ -349,7 +377,7 @@ static void step(struct cleaner *c)
                         if (c->nitems)
                                 queue_moves(c);
                         if (c->ended && !c->writing)
-                                release(c);
+                                release(c, true);
                         if (c->ended)
                                 continue;
                 }
@@ -379,17 +407,18 @@ void clean_poll(struct pool *pool)
         pace(c);
         if (!pool->running || pool->readonly)
                 return;
-        if (c->victim) {
+        if (c->victim && !give_up(c)) {
                 step(c);
                 return;
         }
         if (!urgent(pool) && (!c->credit || !clean_wanted(pool)))
                 return;
-        if (c->stuck && c->stuck_seq == pool->seq)
+        if (c->stuck && c->stuck_seq == pool->seq && c->stuck_root == pool->generation)
                 return;
         struct group *g = choose(pool);
         c->stuck = !g;
         c->stuck_seq = pool->seq;
+        c->stuck_root = pool->generation;
         if (g)
                 begin(c, g);
 }

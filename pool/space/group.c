@@ -167,12 +167,12 @@ static uint32_t clean_queued(const struct pool *pool)
         return n;
 }
 
-/* The pages of the next checkpoint, what cleaning has queued included, would fit without the
- * largest free group. */
-static bool checkpoint_fits(const struct pool *pool)
+/* The pages of the next checkpoint, those of so many moves included, would fit without the largest
+ * free group. */
+static bool checkpoint_fits(const struct pool *pool, uint32_t moves)
 {
         const struct group *t = pool->streams[CLASS_TABLE][0].open;
-        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * clean_queued(pool) + 8;
+        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * moves + 8;
         uint64_t room = t ? t->cap - t->wp : 0;
 
         if (pool->count.free_blocks > pool->max_cap)
@@ -184,7 +184,17 @@ static bool may_open(const struct pool *pool, enum cls cls)
 {
         if (pool->count.free_blocks > (uint64_t)keep_free[cls] * pool->max_cap)
                 return true;
-        return cls == CLASS_CLEAN && checkpoint_fits(pool);
+        return cls == CLASS_CLEAN && checkpoint_fits(pool, clean_queued(pool));
+}
+
+bool group_moves_fit(const struct pool *pool, const struct stream *s, uint32_t blocks)
+{
+        const struct group *g = s->open;
+
+        if (g && g->cap - g->wp > blocks + blocks / 64 + 4)
+                return true;
+        return pool->count.free_blocks > (uint64_t)keep_free[CLASS_CLEAN] * pool->max_cap ||
+               checkpoint_fits(pool, blocks);
 }
 
 struct group *group_open(struct pool *pool, const struct stream *s)

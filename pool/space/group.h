@@ -71,6 +71,8 @@ void group_ref(struct group *g);
 void group_unref(struct pool *pool, struct group *g);
 /* A group for the stream, or NULL: none to be had now. */
 struct group *group_open(struct pool *pool, const struct stream *s);
+/* Cleaning could write so many blocks to the stream now. */
+bool group_moves_fit(const struct pool *pool, const struct stream *s, uint32_t blocks);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);

@@ -1,11 +1,19 @@
 /* How much the pool can hold. The budget is what stays of all groups after those that writing
  * needs: three open ones, four kept free (group.c), and the reserve; less what headers and
- * summaries take of each. Live data and table pages together stay within it: then garbage is always
- * somewhere, and cleaning ends with more free groups than it began with.
+ * summaries take of each. What is charged stays within it: then garbage is always somewhere, and
+ * cleaning ends with more free groups than it began with.
+ *
+ * A table page is charged three times. Moving a block changes the page that names it: where every
+ * block has a page of its own, each move writes a page too, and leaves a dead one behind. Cleaning
+ * data takes no more than it gives back even so, since releases free its groups before the pages
+ * are written (checkpoint.c). But the dead pages must be had back as well. With room for all pages
+ * twice over, either all of them can be written anew at once, or there is that much garbage among
+ * the pages themselves that the emptiest table group gives back more than it takes. Where volumes
+ * are dense this is one percent; a block with a page of its own is charged four.
  */
 #include "pool/internal.h"
 
-enum { GROUPS_KEPT = 7, RESERVE_PERMILLE = 70 };
+enum { GROUPS_KEPT = 7, RESERVE_PERMILLE = 70, PAGE_CHARGE = 3 };
 
 static uint64_t group_payload(const struct pool *pool, uint32_t cap)
 {
@@ -57,14 +65,24 @@ uint64_t space_dirty_limit(const struct pool *pool)
         return MAX((uint64_t)pool->min_cap * 3 / 4, pool->budget / 64);
 }
 
-uint64_t space_budget(const struct pool *pool)
+uint64_t space_charge(uint64_t blocks, uint64_t pages)
 {
-        return pool->budget;
+        return blocks + PAGE_CHARGE * pages;
 }
 
-bool space_admits(const struct pool *pool, uint64_t blocks)
+uint64_t space_capacity(const struct pool *pool)
 {
-        return pool->live + pool->npages + pool->nvolumes + pool->reserved + blocks <= pool->budget;
+        uint64_t pages = pool->budget / (ENTRIES - 1) + MAX_HEIGHT + 1;
+        uint64_t taken = space_charge(0, pages);
+
+        return pool->budget > taken ? pool->budget - taken : 0;
+}
+
+uint64_t space_left(const struct pool *pool)
+{
+        uint64_t charged = space_charge(pool->live + pool->nvolumes, pool->npages) + pool->reserved;
+
+        return charged < pool->budget ? pool->budget - charged : 0;
 }
 
 void space_release(struct pool *pool)

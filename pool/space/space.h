@@ -7,8 +7,12 @@
 
 struct pool;
 
-bool space_admits(const struct pool *pool, uint64_t blocks);
-uint64_t space_budget(const struct pool *pool);
+/* What so many blocks and table pages take of the budget. */
+uint64_t space_charge(uint64_t blocks, uint64_t pages);
+/* Blocks that densely written volumes can map. */
+uint64_t space_capacity(const struct pool *pool);
+/* What is left of the budget. */
+uint64_t space_left(const struct pool *pool);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
 uint64_t space_table_room(const struct pool *pool);

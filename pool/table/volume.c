@@ -189,7 +189,7 @@ static int check_spec(struct pool *pool, const struct volume_spec *spec)
                 return -EINVAL;
         if (name_taken(pool, spec))
                 return -EEXIST;
-        if (!space_admits(pool, 3) || bitmap_next_clear(&pool->slots, 0) == MAX_VOLUMES)
+        if (space_left(pool) < space_charge(1, 2) || bitmap_next_clear(&pool->slots, 0) == MAX_VOLUMES)
                 return -ENOSPC;
         return 0;
 }
