@@ -22,6 +22,7 @@ LOGS = BUILD / "logs"
 STEP_TIMEOUT_S = 1500
 
 SEEDS, SEEDS_FULL = 2000, 50000
+BRINK_SEEDS = 1000
 FUZZ_SECONDS = int(os.environ.get("ZONEPOOL_FUZZ_SECONDS", 60))
 
 SANITIZER_ENV = {
@@ -173,6 +174,15 @@ def step_mutants(options):
         show(tail)
 
 
+def step_brink(options):
+    """--full: full pools of many geometries and densities; some are a test of every run."""
+    status, tail, seconds = run("brink", [BUILD / "tests/model/test_pool_brink", "1000", str(BRINK_SEEDS), "4"],
+                                timeout_s=36000)
+    RESULTS.add("FAIL" if status else "ok", "model", f"pool-brink, {BRINK_SEEDS} seeds", seconds)
+    if status:
+        show(tail)
+
+
 def step_asan(options):
     """Warnings are not errors here: GCC gives false ones when it instruments."""
     directory = ROOT / "build-check-asan"
@@ -248,12 +258,16 @@ STEPS = [
     ("unit", step_unit),
     ("sim", step_sim),
     ("mutants", step_mutants),
+    ("brink", step_brink),
     ("e2e", step_e2e),
     ("quickstart", step_quickstart),
     ("asan", step_asan),
     ("tsan", step_tsan),
     ("fuzz", step_fuzz),
 ]
+
+
+FULL_ONLY = {"brink", "fuzz"}
 
 
 def main():
@@ -271,7 +285,7 @@ def main():
     LOGS.mkdir(parents=True)
     started = time.monotonic()
     for name, step in STEPS:
-        if (only and name not in only) or (name == "fuzz" and not options.full and not only):
+        if (only and name not in only) or (name in FULL_ONLY and not options.full and not only):
             continue
         # Without the build there is nothing to test; one failure says it.
         if step(options) is False:
