@@ -12,8 +12,8 @@
 #include "control/params.h"
 #include "daemon/dvol.h"
 #include "daemon/files.h"
-#include "migrate/owner_record.h"
-#include "migrate/transport.h"
+#include "migrate/owner/record.h"
+#include "migrate/peer/transport.h"
 
 #include <errno.h>
 #include <string.h>

@@ -11,7 +11,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/dvol.h"
-#include "migrate/owner_record.h"
+#include "migrate/owner/record.h"
 
 /* Makes d->migration over d->nvm (both exist then) and registers the methods. */
 int migration_start(struct daemon *d, struct err *err);

@@ -1,12 +1,12 @@
 /* Ties ownership, peers and engines to pools and controllers, see migrate.h.
- * The effects that the tables ask for are in migrate_effects.c, the control methods in
- * migrate_control.c.
+ * The effects that the tables ask for are in effects.c, the control methods in
+ * control.c.
  */
 #include "migrate/migrate.h"
 
 #include "base/eventlog.h"
 #include "base/log.h"
-#include "migrate/migrate_internal.h"
+#include "migrate/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /* Live migration as the daemon sees it: one object for the whole daemon.
  *
- * It holds the ownership tables (owner.h), the connections to peers (peer.h) and the engines that
- * move data (source.h, target.h), and ties them to pools and controllers. The daemon makes the
- * volumes known, routes front end events (owner_volume_observer), the lock driver's and the hook's
- * calls (owner.h) here, and gives it the few things only it can do (struct migrate_host_ops).
+ * It holds the ownership tables (owner/owner.h), the connections to peers (peer/peer.h) and the
+ * engines that move data (source.h, target.h), and ties them to pools and controllers. The daemon
+ * makes the volumes known, routes front end events (owner_volume_observer), the lock driver's and
+ * the hook's calls (owner/owner.h) here, and gives it the few things only it can do (struct
+ * migrate_host_ops).
  *
  * Threads: the loop's. Callbacks are never made from inside the call that asked.
  */
@@ -12,8 +13,8 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "migrate/nvme_target.h"
-#include "migrate/owner.h"
+#include "migrate/nvme/target.h"
+#include "migrate/owner/owner.h"
 #include "nvme/controller.h"
 #include "pool/pool.h"
 

@@ -2,7 +2,7 @@
  * accepts is encoded again byte for byte. The checksum and the length are made to fit. */
 #include "base/crc32c.h"
 #include "base/le.h"
-#include "migrate/owner_record.h"
+#include "migrate/owner/record.h"
 
 #include <stdlib.h>
 

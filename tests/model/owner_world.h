@@ -8,7 +8,7 @@
 #define ZONEPOOL_TESTS_OWNER_WORLD_H
 
 #include "base/rng.h"
-#include "migrate/owner_internal.h"
+#include "migrate/owner/internal.h"
 
 enum { W_HOSTS = 3, W_VOLUMES = 2, W_MAX_NET = 256, W_MAX_JOBS = 64 };
 

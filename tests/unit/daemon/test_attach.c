@@ -5,7 +5,7 @@
 #include "daemon/dpool.h"
 #include "daemon/dvol.h"
 #include "daemon/migration.h"
-#include "migrate/migrate_internal.h"
+#include "migrate/internal.h"
 #include "nvme/internal.h"
 #include "pool/device/file.h"
 #include "tests/t_suite.h"

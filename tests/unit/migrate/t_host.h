@@ -6,8 +6,8 @@
 #define ZONEPOOL_TESTS_T_HOST_H
 
 #include "base/rng.h"
+#include "migrate/internal.h"
 #include "migrate/migrate.h"
-#include "migrate/migrate_internal.h"
 #include "nvme/namespace.h"
 #include "t_suite.h"
 
@@ -80,7 +80,7 @@ uint64_t t_disk_nonzero(const struct t_disk *d);
 void t_until(struct loop *loop, const bool *flag, unsigned seconds);
 void t_turns(struct loop *loop, unsigned ms);
 
-/* An answer to a request of owner.h or migrate_incoming. */
+/* An answer to a request of owner/owner.h or migrate_incoming. */
 struct t_answer {
         struct owner_request r;
         struct migrate_incoming in;

@@ -1,6 +1,6 @@
 /* src/migrate whole: volumes move between two hosts under a guest that writes, and what goes wrong
  * on the way leaves the guest where it was. */
-#include "migrate/owner_internal.h"
+#include "migrate/owner/internal.h"
 #include "t_host.h"
 
 #include <errno.h>

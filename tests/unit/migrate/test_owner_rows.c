@@ -4,7 +4,7 @@
  * is not demanded must not happen (other messages, records, answers).
  */
 #include "base/cleanup.h"
-#include "migrate/owner_table.h"
+#include "migrate/owner/table.h"
 #include "t_suite.h"
 
 #include <string.h>

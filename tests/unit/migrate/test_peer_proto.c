@@ -2,7 +2,7 @@
 #include "base/cleanup.h"
 #include "base/crc32c.h"
 #include "base/le.h"
-#include "migrate/peer_proto.h"
+#include "migrate/peer/proto.h"
 #include "t_suite.h"
 
 #include <errno.h>

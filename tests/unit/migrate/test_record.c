@@ -2,7 +2,7 @@
 #include "base/cleanup.h"
 #include "base/crc32c.h"
 #include "base/le.h"
-#include "migrate/owner_record.h"
+#include "migrate/owner/record.h"
 #include "t_suite.h"
 
 #include <errno.h>
