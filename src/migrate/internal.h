@@ -1,4 +1,4 @@
-/* What migrate.c, source/source.c and target/target.c share. */
+/* What migrate.c, the source and the target share. */
 #ifndef ZONEPOOL_MIGRATE_INTERNAL_H
 #define ZONEPOOL_MIGRATE_INTERNAL_H
 

@@ -1,4 +1,4 @@
-/* What owner.c, group.c, resolve.c and stage.c share. */
+/* What the files of the ownership part share. */
 #ifndef ZONEPOOL_MIGRATE_OWNER_INTERNAL_H
 #define ZONEPOOL_MIGRATE_OWNER_INTERNAL_H
 
@@ -112,9 +112,6 @@ void owner_answer_text(struct owner *o, struct owner_request *r, int code, const
     __attribute__((format(printf, 4, 5)));
 void owner_update_gate(struct owner_volume *v);
 bool owner_pool_is_ready(const struct owner *o, const char *pool);
-void owner_report_add(struct owner *o, const struct owner_host *to,
-                      const struct owner_token *token);
-void owner_report_acked(struct owner *o, const struct owner_token *token);
 /* The group's part of an Acquire has been answered. */
 void owner_acquire_done(struct owner *o, struct owner_request *r, int status,
                         const struct err *err);
@@ -126,16 +123,42 @@ void owner_group_dissolve(struct owner_group *g);
 void owner_group_adopt(struct owner_group *g, uint32_t index, struct owner_volume *v);
 void owner_volume_leave(struct owner_volume *v);
 bool owner_group_rings(const struct owner_group *g);
-/* Dispatches an event. False: the table does not list it. from, msg: of a message, else NULL. g may
- * be gone afterwards. */
-bool owner_dispatch(struct owner_group *g, enum owner_event event, unsigned extra,
-                    const struct owner_host *from, const struct owner_msg *msg);
 void owner_group_acquire(struct owner_group *g, enum owner_event event, struct owner_request *r);
 void owner_group_send(struct owner_group *g, enum owner_msg_kind kind, const struct owner_host *to);
 bool owner_group_qemu(const struct owner_group *g);
 /* "pool/volume", or "pool/volume and N more". */
 const char *owner_group_text(const struct owner_group *g, char buf[256]);
 const char *owner_peer_text(const struct owner_group *g);
+
+/* row.c */
+/* Dispatches an event. False: the table does not list it. from, msg: of a message, else NULL. g may
+ * be gone afterwards. */
+bool owner_dispatch(struct owner_group *g, enum owner_event event, unsigned extra,
+                    const struct owner_host *from, const struct owner_msg *msg);
+/* The records of the row being applied are durable, or status says why not. */
+void owner_group_written(struct owner_write *w, int status);
+/* Looks at what came while the row was being applied. g may be gone afterwards. */
+void owner_group_after_row(struct owner_group *g);
+
+/* wait.c */
+/* Sends `repeat` (or nothing) every retry_ns; after total_ns the event is TIMEUP. */
+void owner_group_wait(struct owner_group *g, enum owner_msg_kind repeat, uint64_t total_ns);
+void owner_group_wait_over(struct owner_group *g);
+/* After every row: does nothing unless the group is OFFERED and no target has come. */
+void owner_group_wait_for_puller(struct owner_group *g);
+void owner_group_timer(struct loop_timer *t);
+
+/* refuse.c */
+/* Answers the Acquire that waits, if one does; status not 0: with the text for event. */
+void owner_group_answer(struct owner_group *g, int status, enum owner_event event);
+/* Keeps why a target refuses, for texts to come. */
+void owner_group_remember_why(struct owner_group *g, enum owner_event event);
+
+/* report.c */
+void owner_report_add(struct owner *o, const struct owner_host *to,
+                      const struct owner_token *token);
+void owner_report_acked(struct owner *o, const struct owner_token *token);
+void owner_report_timer(struct loop_timer *t);
 
 /* resolve.c */
 void owner_resolve_volume(struct owner_volume *v);

@@ -1,5 +1,5 @@
 /* Volumes, gates and requests of the ownership part, see owner.h. The state machine itself is in
- * group.c, what a restart makes of the records in resolve.c, staging in stage.c.
+ * row.c, what a restart makes of the records in resolve.c, staging in stage.c.
  *
  * Invariants: a volume without a group is plainly ACTIVE, or a tombstone waiting to be grouped;
  * every other state is a group's. A request is answered exactly once, at the end of a turn of the
@@ -7,12 +7,10 @@
  */
 #include "migrate/owner/internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 static void answer_all(struct loop_defer *d);
-static void send_reports(struct loop_timer *t);
 
 int owner_new(const struct owner_settings *settings, const struct owner_ops *ops,
               struct owner **ret_owner)
@@ -41,7 +39,7 @@ int owner_new(const struct owner_settings *settings, const struct owner_ops *ops
         list_init(&o->deletions);
         list_init(&o->done);
         o->done_defer.call = answer_all;
-        o->report_timer.fire = send_reports;
+        o->report_timer.fire = owner_report_timer;
         *ret_owner = o;
         return 0;
 }
@@ -377,51 +375,4 @@ int owner_volume_check(const struct owner_volume *v, const char *what, struct er
                                "of its last migration are imported",
                                what, v->pool, v->name);
         return 0;
-}
-
-/* ---- reports ---- */
-
-void owner_report_add(struct owner *o, const struct owner_host *to, const struct owner_token *token)
-{
-        struct owner_report *r;
-
-        if (o->nreports >= OWNER_MAX_REPORTS || !(r = calloc(1, sizeof(*r))))
-                return; /* the copy there is not evicted: space, not safety */
-        r->to = *to;
-        r->token = *token;
-        list_add_tail(&o->reports, &r->node);
-        o->nreports++;
-        send_reports(&o->report_timer);
-}
-
-void owner_report_acked(struct owner *o, const struct owner_token *token)
-{
-        struct owner_report *r, *tmp;
-
-        list_for_each_safe (r, tmp, &o->reports, node) {
-                if (owner_token_equal(&r->token, token)) {
-                        list_del(&r->node);
-                        free(r);
-                        o->nreports--;
-                }
-        }
-}
-
-static void send_reports(struct loop_timer *t)
-{
-        struct owner *o = container_of(t, struct owner, report_timer);
-        struct owner_report *r, *tmp;
-
-        list_for_each_safe (r, tmp, &o->reports, node) {
-                struct owner_msg m = {.kind = OWNER_MSG_ACTIVE_REPORT, .token = r->token};
-                if (r->tries++ < OWNER_REPORT_TRIES) {
-                        o->ops.send(o->ops.ctx, &r->to, &m);
-                        continue;
-                }
-                list_del(&r->node);
-                free(r);
-                o->nreports--;
-        }
-        if (!list_empty(&o->reports))
-                loop_timer_arm(o->s.loop, t, loop_now_ns(o->s.loop) + 2 * SECOND_NS);
 }

@@ -1,4 +1,5 @@
-/* What source.c (log, map, suspension, life) and send.c (chunks) share. */
+/* What source.c (life, frames), map.c, log.c, finish.c (suspension, state) and send.c (chunks)
+ * share. */
 #ifndef ZONEPOOL_MIGRATE_SOURCE_INTERNAL_H
 #define ZONEPOOL_MIGRATE_SOURCE_INTERNAL_H
 
@@ -6,7 +7,7 @@
 #include "migrate/internal.h"
 #include "migrate/source/change_log.h"
 
-enum { SOURCE_WINDOW = 16, SOURCE_STATE_BUF = 4096 };
+enum { SOURCE_WINDOW = 16, SOURCE_STATE_BUF = 4096, SOURCE_MAP_BYTES = 65536 };
 
 struct source_volume {
         struct source *s;
@@ -17,7 +18,7 @@ struct source_volume {
         struct bitmap dirty, sent;
         uint64_t cursor;
         bool mapping, mapped;
-        uint8_t *map_buf;
+        uint8_t *map_buf; /* SOURCE_MAP_BYTES */
         struct engine_cmd map_cmd;
         bool suspending, suspended, drained;
         struct engine_cmd suspend_cmd;
@@ -72,6 +73,29 @@ void source_maybe_free(struct source *s);
 /* Blocks that the target lacks, those in flight included. */
 uint64_t source_remaining(const struct source *s);
 bool source_all_mapped(const struct source *s);
+
+/* Sends a command of volume index to the management controller; done comes later. */
+void source_submit(struct source *s, struct engine_cmd *c, uint32_t index,
+                   void (*done)(struct engine_cmd *));
+void source_send_progress(struct source *s);
+
+/* map.c */
+/* Reads the map from slba on. One reading a volume at a time. */
+void source_map(struct source_volume *v, uint64_t slba);
+
+/* log.c */
+/* Starts those logs that can be: the controller may still feed a former token's. */
+void source_start_logs(struct source *s);
+/* All that was sent is lacking. */
+void source_mark_sent_dirty(struct source_volume *v);
+
+/* finish.c */
+/* Suspends the controllers whose logs run, once a delta is wanted. */
+void source_maybe_suspend(struct source *s);
+/* Everything up to the suspension is at the target. */
+bool source_delta_complete(const struct source *s);
+void source_read_states(struct source *s);
+void source_send_delta(struct source *s);
 
 /* send.c */
 /* Reads and sends the next dirty run of the volume. False: there is none that may be sent now. */
