@@ -23,6 +23,7 @@ STEP_TIMEOUT_S = 1500
 
 SEEDS, SEEDS_FULL = 2000, 50000
 BRINK_SEEDS = 1000
+STATES, STATES_FULL = 10000, 0  # bounds of the crash enumeration; 0: its own
 FUZZ_SECONDS = int(os.environ.get("ZONEPOOL_FUZZ_SECONDS", 60))
 
 SANITIZER_ENV = {
@@ -151,6 +152,14 @@ def step_sim(options):
     match = re.fullmatch(r"sim: seeds=(\d+) states=(\d+) lost=(\d+)", tail[-1] if tail else "")
     good = status == 0 and match and int(match[1]) >= seeds and match[3] == "0"
     RESULTS.add("ok" if good else "FAIL", "sim", f"{seeds} seeds", seconds, tail[-1] if tail else "")
+    if not good:
+        show(tail)
+    states = STATES_FULL if options.full else STATES
+    argv = [ROOT / "scripts/sim", "--exhaustive"] + (["--states", states] if states else [])
+    status, tail, seconds = run("exhaustive", argv, timeout_s=7200 if options.full else 600)
+    match = re.fullmatch(r"sim: exhaustive states=(\d+) pruned=\d+ lost=0", tail[-1] if tail else "")
+    good = status == 0 and match and int(match[1]) >= states // 2
+    RESULTS.add("ok" if good else "FAIL", "sim", "every short sequence, every crash", seconds, tail[-1] if tail else "")
     if not good:
         show(tail)
 

@@ -1,9 +1,12 @@
 /* Runs seeds, each in one of a few processes, and says which one failed and how to see it again.
  *
  *   sim [--seeds N] [--first S] [--jobs J] [-v]
+ *   sim --exhaustive [--states N] [--first S] [--jobs J] [--case PATH]
  *
- * Last line: "sim: seeds=N states=N lost=0"; a failure ends the program with 1. */
+ * Last line: "sim: seeds=N states=N lost=0", or "sim: exhaustive states=N pruned=N lost=0"; a
+ * failure ends the program with 1. */
 #include "base/cleanup.h"
+#include "tests/sim/exhaustive/exhaustive.h"
 #include "tests/sim/sim.h"
 
 #include <errno.h>
@@ -28,7 +31,9 @@ struct progress {
 struct arguments {
         uint64_t first, seeds;
         unsigned jobs;
-        bool verbose;
+        bool verbose, exhaustive;
+        uint64_t states;
+        const char *only; /* case */
 };
 
 static void run_seeds(const struct arguments *args, unsigned job, struct progress *p)
@@ -51,25 +56,30 @@ static void run_seeds(const struct arguments *args, unsigned job, struct progres
 
 static int usage(const char *name)
 {
-        fprintf(stderr, "usage: %s [--seeds N] [--first S] [--jobs J] [-v]\n", name);
+        fprintf(stderr,
+                "usage: %s [--seeds N] [--first S] [--jobs J] [-v]\n"
+                "       %s --exhaustive [--states N] [--first S] [--jobs J] [--case PATH]\n",
+                name, name);
         return 2;
 }
 
 static int parse(int argc, char **argv, struct arguments *args)
 {
-        static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
-                                                {"first", required_argument, NULL, 'f'},
-                                                {"jobs", required_argument, NULL, 'j'},
-                                                {"verbose", no_argument, NULL, 'v'},
-                                                {0}};
+        static const struct option options[] = {
+            {"seeds", required_argument, NULL, 'n'}, {"first", required_argument, NULL, 'f'},
+            {"jobs", required_argument, NULL, 'j'},  {"verbose", no_argument, NULL, 'v'},
+            {"exhaustive", no_argument, NULL, 'x'},  {"states", required_argument, NULL, 's'},
+            {"case", required_argument, NULL, 'c'},  {0}};
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        *args = (struct arguments){
-            .first = 1, .seeds = 200, .jobs = cpus > 0 ? MIN((unsigned)cpus, MAX_JOBS) : 1};
+        *args = (struct arguments){.first = 1,
+                                   .seeds = 200,
+                                   .states = EXHAUSTIVE_STATES,
+                                   .jobs = cpus > 0 ? MIN((unsigned)cpus, MAX_JOBS) : 1};
         int c;
-        while ((c = getopt_long(argc, argv, "n:f:j:v", options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, "n:f:j:vxs:c:", options, NULL)) >= 0) {
                 char *end = NULL;
                 uint64_t n = optarg ? strtoull(optarg, &end, 0) : 0;
-                if (c == '?' || (optarg && (!*optarg || *end)))
+                if (c == '?' || (optarg && c != 'c' && (!*optarg || *end)))
                         return -EINVAL;
                 if (c == 'n')
                         args->seeds = n;
@@ -77,6 +87,12 @@ static int parse(int argc, char **argv, struct arguments *args)
                         args->first = n;
                 else if (c == 'j')
                         args->jobs = (unsigned)n;
+                else if (c == 'x')
+                        args->exhaustive = true;
+                else if (c == 's')
+                        args->states = n;
+                else if (c == 'c')
+                        args->only = optarg;
                 else
                         args->verbose = true;
         }
@@ -114,6 +130,11 @@ int main(int argc, char **argv)
         struct arguments args;
         if (parse(argc, argv, &args) < 0)
                 return usage(argv[0]);
+        if (args.exhaustive)
+                return exhaustive_run(&(struct exhaustive_arguments){.states = args.states,
+                                                                     .seed = args.first,
+                                                                     .jobs = args.jobs,
+                                                                     .only = args.only});
         struct progress *p = mmap(NULL, sizeof(*p) * MAX_JOBS, PROT_READ | PROT_WRITE,
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)

@@ -1,0 +1,141 @@
+/* The pools that sequences begin with, see script.h. */
+#include "tests/sim/exhaustive/script.h"
+
+#include "base/cleanup.h"
+#include "tests/sim/exhaustive/case.h"
+
+#include <string.h>
+
+struct base bases[] = {
+    /* nearly empty, one device */
+    {.name = "fresh",
+     .ndisks = 1,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
+     .data_blocks = 8,
+     .hole_blocks = 6,
+     .ops = "WOFUDNXRAK"},
+    /* two devices that differ, with as few zones open as a pool takes */
+    {.name = "pair",
+     .ndisks = 2,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16},
+               {.nr_zones = 17,
+                .zone_blocks = 40,
+                .capacity_blocks = 34,
+                .max_open = 4,
+                .max_active = 4,
+                .max_io_blocks = 8}},
+     .data_blocks = 8,
+     .hole_blocks = 6,
+     .ops = "WOFUDNXRAKG"},
+    /* so far written that cleaning runs, the label ring at its end */
+    {.name = "aged",
+     .ndisks = 1,
+     .specs = {{.nr_zones = 16,
+                .zone_blocks = 32,
+                .capacity_blocks = 32,
+                .max_open = 4,
+                .max_active = 5,
+                .max_io_blocks = 16}},
+     .data_blocks = 96,
+     .hole_blocks = 6,
+     .rounds = 3,
+     .ring_end = true,
+     .ops = "WOFUDNXRAKC"},
+};
+const unsigned nbases = ARRAY_SIZE(bases);
+
+struct creation {
+        bool done;
+        int status;
+};
+
+static void created(void *ctx, int status, struct volume *vol)
+{
+        struct creation *c = ctx;
+        (void)vol;
+        c->done = true;
+        c->status = status;
+}
+
+static void create(struct base *b, unsigned volume, const char *name, uint32_t nblocks)
+{
+        uint8_t owner = 1;
+        struct creation c = {0};
+        struct volume_spec spec = {.name = name,
+                                   .uuid = volume_uuid_of(volume),
+                                   .size_bytes = (uint64_t)nblocks * ZP_BLOCK,
+                                   .owner = &owner,
+                                   .owner_len = 1};
+        volume_create(b->stage.pool, &spec, &c, created);
+        stage_run(&b->stage, &c.done, "create");
+        if (c.status < 0)
+                case_fail("create: %d", c.status);
+        struct volume_history *v = &b->history.volumes[volume];
+        v->created = v->exists = 0;
+        v->nblocks.value = nblocks;
+        v->owner.value = owner;
+}
+
+/* Of the label ring's zone in use. */
+static uint64_t ring_left(const struct disk *d)
+{
+        uint64_t left = d->spec.capacity_blocks;
+        for (uint32_t i = 0; i < 2; i++) {
+                uint64_t wp = d->model.zones[i].wp_block;
+                if (wp && wp < d->spec.capacity_blocks)
+                        left = MIN(left, d->spec.capacity_blocks - wp);
+        }
+        return left;
+}
+
+/* Every block, in an order that mixes what dies soon with what stays. */
+static void write_all(struct base *b, struct script *sc, unsigned round)
+{
+        for (uint32_t i = 0; i < b->data_blocks; i += REQUEST_BLOCKS) {
+                uint32_t n = MIN((uint32_t)REQUEST_BLOCKS, b->data_blocks - i);
+                if (round && (i / REQUEST_BLOCKS + round) % 3 == 0)
+                        continue;
+                sc->nrequests = 0;
+                b->history.next_tag = (uint8_t)(round + 1); /* one for all of the round */
+                script_write(sc, MAIN, i, n, false);
+                script_wait(sc);
+        }
+}
+
+void base_make(struct base *b)
+{
+        struct script sc;
+        struct err err;
+        case_now.doing = "making the base";
+        stage_init(&b->stage);
+        history_init(&b->history);
+        b->stage.ndisks = b->ndisks;
+        for (uint32_t i = 0; i < b->ndisks; i++)
+                b->stage.disks[i] = disk_new(&b->specs[i], i, &b->stage.numbers);
+        stage_format(&b->stage);
+        int rc = stage_import(&b->stage, b->ndisks, &err);
+        if (rc < 0)
+                case_fail("import: %d %s", rc, err.msg);
+        script_init(&sc, &b->stage, &b->history, b);
+        create(b, MAIN, "main", b->data_blocks + b->hole_blocks);
+        create(b, OTHER, "other", 4);
+        for (unsigned round = 0; round <= b->rounds; round++)
+                write_all(b, &sc, round);
+        sc.nrequests = 0;
+        script_write(&sc, OTHER, 0, 2, true);
+        script_wait(&sc);
+        /* an import writes a root, a checkpoint of a sequence the next ones */
+        for (unsigned i = 0; b->ring_end && i < 200 && ring_left(b->stage.disks[0]) > 3; i++)
+                stage_checkpoint(&b->stage);
+        script_fini(&sc);
+        stage_export(&b->stage);
+        for (uint32_t i = 0; i < b->ndisks; i++)
+                disk_settle(b->stage.disks[i]);
+        history_flushed(&b->history, MAX_VOLUMES, ++b->history.now);
+        b->history.acks = 0;
+}
+
+void base_free(struct base *b)
+{
+        stage_fini(&b->stage);
+}
