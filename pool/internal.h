@@ -19,6 +19,7 @@
 #include "pool/root/root.h"
 #include "pool/space/clean.h"
 #include "pool/space/group.h"
+#include "pool/space/lifetime.h"
 #include "pool/space/space.h"
 #include "pool/table/table.h"
 #include "pool/table/volume.h"
@@ -53,7 +54,10 @@ struct pool {
         struct pool_counts count;
         uint32_t min_cap, max_cap; /* of the groups' capacities */
         uint32_t next_dev;
+        bool no_slot; /* the last group_open found no device that allows one more open zone */
         struct stream streams[NCLASSES][POOL_MAX_GROUP_WIDTH]; /* by copies - 1; one for tables */
+        struct stream lanes[NCLASSES][POOL_MAX_GROUP_WIDTH]
+                           [STREAM_LANES - 1]; /* all but the first */
         uint8_t copies; /* of the most redundant volume, at least 1: so many have the tables */
         struct list inflight; /* batches by sequence */
         uint64_t seq; /* last one issued */
@@ -86,6 +90,7 @@ struct pool {
         bool frozen; /* no new batch may be issued */
         bool table_failed;
         struct cleaner *cleaner;
+        struct lifetime lifetime;
         struct list deferred;
         struct list blocks; /* free block buffers, */
         struct list slabs; /* and what they are cut from */

@@ -17,6 +17,7 @@ struct pdev {
         struct zdev_zone *zones; /* the report taken at import; states are not kept up */
         struct list free; /* groups that can be opened, reset done */
         uint32_t nfree;
+        uint32_t active; /* groups with a zone here that is open, or being finished */
         uint64_t written, flushed; /* counts of completed writes, and of those a flush covered */
         uint64_t written_blocks;
         int error;

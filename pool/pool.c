@@ -229,15 +229,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
                 return NULL;
         pool->host = *host;
         pool->options = options ? *options : POOL_OPTIONS_DEFAULT;
-        for (int c = 0; c < NCLASSES; c++) {
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
-                        struct stream *s = &pool->streams[c][n];
-                        s->cls = (enum cls)c;
-                        s->copies = (uint8_t)(n + 1);
-                        list_init(&s->ready);
-                        list_init(&s->items);
-                }
-        }
+        streams_init(pool);
         pool->copies = 1;
         for (int i = 0; i < TREE_BUCKETS; i++)
                 list_init(&pool->trees[i]);

@@ -23,6 +23,7 @@ struct req {
         struct volume_io *io;
         uint64_t first, end; /* blocks */
         uint64_t reserved;
+        enum cls cls; /* of all it writes, so that it is found together again */
         uint32_t pending; /* items and edge reads */
         int status;
         uint8_t *edge_buf[2]; /* first and last block, where covered in part */
@@ -187,7 +188,7 @@ static int write_block(struct req *r, uint64_t block)
         merge(r, block, it->data);
         it->crc = crc32c(0, it->data, ZP_BLOCK);
         r->pending++;
-        stream_add(pool_stream(r->pool, CLASS_USER, r->vol->copies), it);
+        stream_add(pool_stream(r->pool, r->cls, r->vol->copies), it);
         return 0;
 }
 
@@ -208,12 +209,25 @@ static int discard_run(struct req *r, uint64_t block, uint64_t n)
         return 0;
 }
 
+/* What most of its blocks ask for. */
+static enum cls class_of(const struct req *r)
+{
+        uint64_t hot = 0;
+
+        if (r->io->op != VOLUME_WRITE)
+                return CLASS_USER;
+        for (uint64_t b = r->first; b < r->end; b++)
+                hot += lifetime_of_write(r->pool, tree_get(&r->vol->tree, b)) == CLASS_USER;
+        return 2 * hot >= r->end - r->first ? CLASS_USER : CLASS_USER_COLD;
+}
+
 /* Edges are in memory: everything goes to the stream. */
 static void send(struct req *r)
 {
         int rc = 0;
 
         r->pending++; /* held until all is queued */
+        r->cls = class_of(r);
         if (r->io->op == VOLUME_WRITE) {
                 for (uint64_t b = r->first; b < r->end && rc == 0; b++)
                         rc = write_block(r, b);
@@ -240,6 +254,7 @@ static void send(struct req *r)
                         end_later(r, r->status);
                 }
         }
+        stream_kick(r->pool, pool_stream(r->pool, r->cls, r->vol->copies));
         stream_kick(r->pool, pool_stream(r->pool, CLASS_USER, r->vol->copies));
 }
 

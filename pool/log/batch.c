@@ -1,7 +1,6 @@
-/* Batches: what streams gather, as one sequential write into the class's open group.
+/* Batches: what streams gather (stream.c), as one sequential write into an open group of the class.
  *
- * One batch a stream is in flight; what arrives meanwhile is the next one's. An idle stream sends
- * at once. The sequence is given out when a batch is issued; its records are applied when it has
+ * The sequence is given out when a batch is issued; its records are applied when it has
  * completed, by the function replay uses, from the very header that was written.
  *
  * P1: a batch is on the device, header and data, when its write completed; durable after a flush.
@@ -44,12 +43,6 @@ void item_free(struct pool *pool, struct item *it)
         pool_block_put(pool, it->data);
         pool_release(it->payload);
         pool_release(it);
-}
-
-void stream_add(struct stream *s, struct item *it)
-{
-        list_add_tail(&s->items, &it->node);
-        s->nitems++;
 }
 
 uint64_t pool_lowest_inflight(const struct pool *pool)
@@ -188,7 +181,7 @@ void items_done(struct pool *pool, struct list *items, int status)
 static void batch_failed(struct batch *b, int status)
 {
         struct pool *pool = b->pool;
-        struct stream *s = b->stream;
+        struct stream *s = b->stream, *q = s->queue;
         struct list again, lost;
 
         list_init(&again);
@@ -207,10 +200,10 @@ static void batch_failed(struct batch *b, int status)
                 list_del(&it->node);
                 bool retry = s->cls != CLASS_TABLE && ++it->retries < MAX_RETRIES;
                 list_add_tail(retry ? &again : &lost, &it->node);
-                s->nitems += retry;
+                q->nitems += retry;
         }
-        list_splice_tail(&again, &s->items);
-        list_splice_tail(&s->items, &again);
+        list_splice_tail(&again, &q->items);
+        list_splice_tail(&q->items, &again);
         if (s->cls == CLASS_TABLE)
                 pool->table_failed = true;
         batch_free(b);
@@ -225,10 +218,10 @@ static void count_written(struct pool *pool, const struct batch *b)
         group_dev(pool, b->group)->written_blocks += blocks;
         pool->device_blocks += blocks;
         pool->log_since += blocks;
-        if (b->stream->cls == CLASS_USER) {
+        if (class_is_user(b->stream->cls)) {
                 pool->user_blocks += b->ndata;
                 pool->user_since += b->ndata;
-        } else if (b->stream->cls == CLASS_CLEAN) {
+        } else if (b->stream->cls != CLASS_TABLE) {
                 pool->clean_blocks += b->ndata;
         } else {
                 pool->table_blocks += b->ndata;
@@ -243,6 +236,7 @@ static void batch_done(struct batch *b, int status)
         group_dev(pool, b->group)->written++;
         list_del(&b->inflight);
         b->stream->inflight = NULL;
+        b->stream->queue->controls -= b->control;
         pool->sending -= b->pages;
         if (status < 0) {
                 batch_failed(b, status);
@@ -299,7 +293,7 @@ static void submit_part(struct batch *b)
 
 /* ---- issue ---- */
 
-static void batch_issue(struct batch *b)
+void batch_issue(struct batch *b)
 {
         struct pool *pool = b->pool;
         struct group *g = b->group;
@@ -348,7 +342,7 @@ static void batch_issue(struct batch *b)
         submit_part(b);
 }
 
-static int batch_alloc(struct batch *b)
+int batch_alloc(struct batch *b)
 {
         void *hdr = NULL;
 
@@ -402,10 +396,15 @@ static uint64_t pages_allowed(const struct pool *pool, enum cls cls)
 {
         uint64_t room = space_table_room(pool), used = pool->ndirty + pool->sending;
 
-        if (cls == CLASS_USER)
+        if (class_is_user(cls))
                 room -= MIN(room, 2 * (uint64_t)pool->max_cap);
         room = MIN(room, 2 * space_dirty_limit(pool));
         return room > used ? room - used : 0;
+}
+
+static bool is_control(const struct item *it)
+{
+        return it->type >= RECORD_CREATE;
 }
 
 /* How many items from the head fit into the group, and what they take. */
@@ -419,6 +418,8 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
         struct item *it;
 
         list_for_each (it, &s->items, node) {
+                if (is_control(it) && n && s->controls)
+                        break;
                 bool big = !it->data && it->count > SUMMARY_PAYLOAD_MAX && it->payload;
                 uint32_t more = bytes + item_cost(prev, it);
                 uint32_t ndata = b->ndata + (it->data != NULL);
@@ -444,16 +445,44 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
         return n;
 }
 
-/* Makes one batch of the items at the head. False: nothing can be done now. */
-static bool take(struct pool *pool, struct stream *s)
+/* When users wrote the block. */
+static uint64_t written_at(const struct pool *pool, const struct item *it)
 {
-        if (!s->open)
-                s->open = group_open(pool, s);
+        if (it->type == RECORD_MOVE)
+                return pool->groups[addr_group(it->from)]->written;
+        return pool->user_blocks;
+}
+
+static void fill(struct batch *b, uint32_t n)
+{
+        struct pool *pool = b->pool;
+        struct stream *q = b->stream->queue;
+
+        for (; n; n--) {
+                struct item *it = list_first(&q->items, struct item, node);
+                list_del(&it->node);
+                q->nitems--;
+                b->control |= is_control(it);
+                if (it->data)
+                        group_add_data(b->group, 1, written_at(pool, it));
+                list_add_tail(&b->items, &it->node);
+        }
+        q->controls += b->control;
+        group_account(b->group, b->record_bytes);
+        b->group->wp += b->nhdr + b->ndata;
+        list_add_tail(&b->stream->ready, &b->node);
+}
+
+bool batch_make(struct pool *pool, struct stream *s)
+{
+        struct stream *q = s->queue;
         struct group *g = s->open;
-        if (!g)
+        const struct item *first = list_first(&q->items, struct item, node);
+
+        if (is_control(first) && q->controls)
                 return false;
         uint64_t may_change = pages_allowed(pool, s->cls);
-        s->starved = may_change < pages_changed(NULL, list_first(&s->items, struct item, node));
+        s->starved = may_change < pages_changed(NULL, first);
         if (s->starved) {
                 if (pool->ndirty >= space_dirty_limit(pool) / 2 || clean_idle(pool))
                         ckpt_start(pool, NULL);
@@ -462,7 +491,7 @@ static bool take(struct pool *pool, struct stream *s)
         struct batch *b = batch_new(pool, s, g, BATCH_RECORDS);
         if (!b)
                 return false;
-        uint32_t n = measure(pool, s, g, b, may_change);
+        uint32_t n = measure(pool, q, g, b, may_change);
         if (!n) {
                 batch_free(b);
                 if (g->wp) {
@@ -475,95 +504,6 @@ static bool take(struct pool *pool, struct stream *s)
                 batch_free(b);
                 return false;
         }
-        for (; n; n--) {
-                struct item *it = list_first(&s->items, struct item, node);
-                list_del(&it->node);
-                s->nitems--;
-                list_add_tail(&b->items, &it->node);
-        }
-        group_account(g, b->record_bytes);
-        g->wp += b->nhdr + b->ndata;
-        list_add_tail(&s->ready, &b->node);
+        fill(b, n);
         return true;
-}
-
-void stream_kick(struct pool *pool, struct stream *s)
-{
-        while (!s->inflight && !pool->frozen && !(s->closing && s->closing->finishing)) {
-                struct batch *b = list_first(&s->ready, struct batch, node);
-                if (!b) {
-                        bool wait = pool->ckpt.state != CKPT_IDLE &&
-                                    pool->ndirty >= 2 * space_dirty_limit(pool);
-                        if (wait || list_empty(&s->items) || !take(pool, s))
-                                return;
-                        continue;
-                }
-                list_del(&b->node);
-                if (b->kind == BATCH_FINISH) {
-                        group_retire(pool, b->group);
-                        batch_free(b);
-                        continue;
-                }
-                if (!b->hdr && batch_alloc(b) < 0) {
-                        list_add_head(&s->ready, &b->node);
-                        return;
-                }
-                batch_issue(b);
-        }
-}
-
-void stream_kick_all(struct pool *pool)
-{
-        for (int c = 0; c < NCLASSES; c++)
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
-                        stream_kick(pool, &pool->streams[c][n]);
-}
-
-/* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
-static bool hopeless(const struct pool *pool)
-{
-        for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
-                if (pool->devs[i].dev && !pool->devs[i].error)
-                        return false;
-        return true;
-}
-
-void stream_fail_stuck(struct pool *pool)
-{
-        struct list stuck;
-
-        if (!pool->running || !hopeless(pool))
-                return;
-        list_init(&stuck);
-        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
-                struct stream *s =
-                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
-                if (s->inflight)
-                        continue;
-                list_splice_tail(&stuck, &s->items);
-                s->nitems = 0;
-        }
-        items_done(pool, &stuck, pool->readonly ? -EROFS : -EIO);
-}
-
-static void batch_discard(struct batch *b)
-{
-        struct item *it, *tmp;
-
-        list_for_each_safe (it, tmp, &b->items, node)
-                item_free(b->pool, it);
-        batch_free(b);
-}
-
-/* The items themselves go with the pool's memory. */
-void stream_free_all(struct pool *pool)
-{
-        struct batch *b, *tmp;
-
-        list_for_each_safe (b, tmp, &pool->inflight, inflight)
-                batch_discard(b);
-        for (int c = 0; c < NCLASSES; c++)
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
-                        list_for_each_safe (b, tmp, &pool->streams[c][n].ready, node)
-                                batch_discard(b);
 }

@@ -43,6 +43,7 @@ struct batch {
         uint32_t off, nhdr, ndata;
         uint32_t pages; /* that it may change, at most */
         uint64_t seq;
+        bool control; /* has records that are neither blocks nor discards */
         struct list items;
         uint8_t *hdr;
         uint32_t record_bytes, nrecords;
@@ -54,17 +55,33 @@ struct batch {
         struct pio pio;
 };
 
+/* Where blocks of one class and number of copies go: items wait in one queue, and lanes take from
+ * it, each with an open group and at most one batch in flight. The first lane is the stream; the
+ * others help where much is waiting, on other devices where there are any. */
+enum { STREAM_LANES = 8 };
+
 struct stream {
         enum cls cls;
         uint8_t copies; /* of its blocks; tables: as many as pool->copies */
+        struct stream *queue; /* the first lane: items, nitems and controls are there alone */
+        struct stream *next; /* lane, or NULL */
         struct group *open;
         struct batch *inflight;
         struct list ready; /* placed batches, written before any item is taken */
         struct list items;
         uint32_t nitems;
+        uint32_t controls; /* batches with control records made and not through: one at a time, they
+                              keep their order */
         bool starved; /* waits for room for the pages its items would change */
-        struct group *closing; /* its zone is being finished: nothing is opened before */
+        struct group *closing; /* tables: its zone is being finished, nothing is opened before */
 };
+
+void streams_init(struct pool *pool);
+/* Of any lane: where the stream could write now, or soon. */
+bool stream_has_group(const struct stream *s);
+bool stream_busy(const struct stream *s);
+/* No stream of the kind and number of copies has an open group, or anything on its way. */
+bool stream_kind_idle(struct pool *pool, const struct stream *s);
 
 struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index);
 void item_free(struct pool *pool, struct item *it);
@@ -72,6 +89,11 @@ void item_free(struct pool *pool, struct item *it);
 void stream_add(struct stream *s, struct item *it);
 void stream_kick(struct pool *pool, struct stream *s);
 void stream_kick_all(struct pool *pool);
+/* For stream.c: makes one batch of the items at the head, false: nothing can be done now; sends
+ * what was made. */
+bool batch_make(struct pool *pool, struct stream *s);
+void batch_issue(struct batch *b);
+int batch_alloc(struct batch *b);
 /* For place.c: an empty batch at the group's end; bytes of records the item adds behind prev. */
 struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind);
 void batch_free(struct batch *b);

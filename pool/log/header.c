@@ -105,6 +105,8 @@ int header_decode(const uint8_t *block, struct header *ret_header)
                 return -EPROTONOSUPPORT;
         h.kind = get_u8(block + 6);
         h.cls = get_u8(block + 7);
+        if (h.cls >= HEADER_CLASSES)
+                return -EBADMSG;
         h.group = get_le32(block + 8);
         h.generation = get_le32(block + 12);
         h.seq = get_le64(block + 16);

@@ -7,7 +7,7 @@
  *        0    4  magic "ZPBH"
  *        4    2  version, 2
  *        6    1  kind: 1 batch, 2 summary of a sealed group
- *        7    1  lifetime class: 0 user, 1 cleaning, 2 table
+ *        7    1  lifetime class: 0, 3 user, 1, 4..6 cleaning, 2 table
  *        8    4  group
  *       12    4  generation of the group
  *       16    8  sequence
@@ -77,6 +77,7 @@ enum {
         SUMMARY_ITEM = 32,
         SUMMARY_TRAILER = 32,
         HEADER_MAX_BLOCKS = 65536,
+        HEADER_CLASSES = 7, /* lifetime classes, space/group.h */
         RECORD_MOVE_BYTES = 16,
         RECORD_CRC_BYTES = 4,
 };

@@ -184,7 +184,8 @@ static int build(struct import *im, struct err *err)
                                     .summary = rg->summary,
                                     .last_seq = rg->last_seq,
                                     .last_sum = rg->last_sum,
-                                    .seal_seq = rg->seal_seq,
+                                    .sealed = rg->sealed,
+                                    .written = rg->sealed,
                                     .released = rg->flags & ROOT_GROUP_RELEASED};
                 g->state = rg->state == ROOT_GROUP_BAD ? GROUP_BAD : GROUP_SEALING;
                 memcpy(g->member, rg->member, sizeof(g->member));

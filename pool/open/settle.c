@@ -92,6 +92,8 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 return;
         }
         struct stream *s = pool_stream(pool, g->cls, g->copies);
+        while (s->open && s->next && g->cls != CLASS_TABLE)
+                s = s->next;
         if (summary) {
                 g->state = GROUP_SEALED;
         } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
@@ -99,11 +101,12 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 g->state = GROUP_OPEN;
                 g->nosummary = true;
                 s->open = g;
+                group_active(pool, g);
         } else {
                 g->state = GROUP_SEALED;
                 im->retired_tables |= g->cls == CLASS_TABLE;
         }
-        g->seal_seq = im->root.seq;
+        g->sealed = g->written = im->root.user_blocks;
 }
 
 void settle_start(struct import *im)

@@ -19,7 +19,7 @@ static void note_group(const struct group *g, struct root_group *r)
             .summary = g->summary,
             .last_seq = g->last_seq,
             .last_sum = g->last_sum,
-            .seal_seq = g->seal_seq,
+            .sealed = g->sealed,
         };
         memcpy(r->member, g->member, sizeof(r->member));
         switch (g->state) {

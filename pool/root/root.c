@@ -4,6 +4,7 @@
 
 #include "base/crc32c.h"
 #include "base/le.h"
+#include "pool/log/header.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,7 +41,7 @@ static void encode_group(const struct root_group *g, uint8_t *p)
         put_le32(p + 20, g->summary);
         put_le64(p + 24, g->last_seq);
         put_le64(p + 32, g->last_sum);
-        put_le64(p + 40, g->seal_seq);
+        put_le64(p + 40, g->sealed);
         for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++) {
                 put_le32(p + 48 + 12 * i, g->member[i].zone);
                 put_le16(p + 52 + 12 * i, g->member[i].dev);
@@ -63,12 +64,12 @@ static int decode_group(const uint8_t *p, const struct root *root, struct root_g
         g->summary = get_le32(p + 20);
         g->last_seq = get_le64(p + 24);
         g->last_sum = get_le64(p + 32);
-        g->seal_seq = get_le64(p + 40);
+        g->sealed = get_le64(p + 40);
         g->zone_cap = get_le32(p + 84);
         g->copies = get_u8(p + 88);
-        if (g->state > ROOT_GROUP_LENT || g->cls > 2 || g->width < 1 || g->width > g->copies ||
-            g->copies > POOL_MAX_GROUP_WIDTH || g->wp > g->cap || g->summary > g->cap ||
-            g->cap > g->zone_cap || g->zone_cap >= UINT32_C(1) << 28)
+        if (g->state > ROOT_GROUP_LENT || g->cls >= HEADER_CLASSES || g->width < 1 ||
+            g->width > g->copies || g->copies > POOL_MAX_GROUP_WIDTH || g->wp > g->cap ||
+            g->summary > g->cap || g->cap > g->zone_cap || g->zone_cap >= UINT32_C(1) << 28)
                 return -EBADMSG;
         for (int i = 0; i < g->width; i++) {
                 g->member[i].zone = get_le32(p + 48 + 12 * i);

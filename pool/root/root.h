@@ -37,7 +37,7 @@
  *                                         4 generation  8 live blocks  12 written blocks
  *                                        16 capacity  20 blocks of the summary at the end, 0: none
  *                                        24 last sequence (8)  32 its header's checksum (8)
- *                                        40 sequence when sealed (8)
+ *                                        40 user blocks the pool had written when sealed (8)
  *                                        48 3 x { zone (4), device (2), zero (2), blocks of it
  *                                           that may be read (4), all ones: all }
  *                                        84 capacity of its own zone  88 copies (1)  89 zero (7)
@@ -91,7 +91,8 @@ struct root_member {
 struct root_group {
         uint8_t state, cls, width, flags, copies;
         uint32_t generation, live, wp, cap, zone_cap, summary;
-        uint64_t last_seq, last_sum, seal_seq;
+        uint64_t last_seq, last_sum;
+        uint64_t sealed; /* on the clock of user blocks */
         struct root_member member[POOL_MAX_GROUP_WIDTH];
 };
 

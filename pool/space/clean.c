@@ -74,8 +74,8 @@ static bool urgent(const struct pool *pool)
 {
         for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
                 const struct stream *s = &pool->streams[CLASS_USER][n];
-                if (!list_empty(&s->items) && !s->inflight && list_empty(&s->ready) &&
-                    (!s->open || s->starved))
+                if (!list_empty(&s->items) && !stream_busy(s) &&
+                    (!stream_has_group(s) || s->starved))
                         return true;
         }
         return pool->count.free + pool->count.emptied <= LOW_FREE;
@@ -105,11 +105,10 @@ static struct group *choose(struct pool *pool)
                 if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing ||
                     !worth_it(g, hurry))
                         continue;
-                if (hurry && g->cls != CLASS_TABLE &&
-                    !group_moves_fit(pool, pool_stream(pool, CLASS_CLEAN, g->copies), g->live))
+                if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
                         continue;
                 double u = (double)g->live / g->cap;
-                double age = (double)(pool->seq - MIN(g->seal_seq, pool->seq) + 1);
+                double age = (double)(pool->user_blocks - MIN(g->sealed, pool->user_blocks) + 1);
                 double score = hurry ? 1 - u : (1 - u) * age / (1 + u);
                 if (score > best_score) {
                         best = g;
@@ -146,7 +145,8 @@ static void moved(struct item *it, int status)
 /* All at once, so that they share a header. */
 static void queue_moves(struct cleaner *c)
 {
-        struct stream *s = pool_stream(c->pool, CLASS_CLEAN, c->victim->copies);
+        struct stream *s =
+            pool_stream(c->pool, lifetime_of_moved(c->pool, c->victim), c->victim->copies);
 
         while (!list_empty(&c->items)) {
                 struct item *it = list_first(&c->items, struct item, node);
@@ -193,10 +193,9 @@ static bool give_up(struct cleaner *c)
         struct pool *pool = c->pool;
         struct stream *s = pool_stream(pool, CLASS_CLEAN, c->victim->copies);
 
-        if (c->reading || list_empty(&s->items) || s->open || s->inflight ||
-            !list_empty(&s->ready) || pool->frozen || pool->ckpt.state != CKPT_IDLE ||
-            pool->count.free != pool->count.ready || pool->count.emptied ||
-            group_moves_fit(pool, s, s->nitems))
+        if (c->reading || list_empty(&s->items) || !stream_kind_idle(pool, s) || pool->frozen ||
+            pool->ckpt.state != CKPT_IDLE || pool->count.free != pool->count.ready ||
+            pool->count.emptied || group_moves_fit(pool, s->copies, s->nitems))
                 return false;
         list_splice_tail(&c->items, &s->items);
         while (!list_empty(&c->items)) {

@@ -10,15 +10,15 @@
  *
  * Room: users may open a group only while the capacity of more than four (of the largest) is free,
  * cleaning while that of more than two is, or while what is left holds the next checkpoint anyway:
- * a checkpoint always finds room, cleaning always goes on.
+ * a checkpoint always finds room, cleaning always goes on. More than one open group a kind is
+ * never needed, and had only where free groups are plenty.
  */
 #include "pool/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const uint32_t keep_free[NCLASSES] = {
-    [CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
+static const uint32_t keep_free[] = {[CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
 enum { RESETS_AT_ONCE = 4 };
 
 struct pdev *group_dev(struct pool *pool, const struct group *g)
@@ -59,8 +59,11 @@ void group_live_dec(struct pool *pool, uint64_t addr)
 {
         struct group *g = pool->groups[addr_group(addr)];
 
-        if (!--g->live && g->state == GROUP_SEALED)
-                pool->count.emptied++;
+        if (--g->live || g->state != GROUP_SEALED)
+                return;
+        pool->count.emptied++;
+        if (pool->running)
+                lifetime_ended(pool, g);
 }
 
 void group_ref(struct group *g)
@@ -76,7 +79,9 @@ void group_unref(struct pool *pool, struct group *g)
 void group_sealed(struct pool *pool, struct group *g)
 {
         g->state = GROUP_SEALED;
-        g->seal_seq = pool->seq;
+        g->sealed = pool->user_blocks;
+        if (g->active && !g->finishing)
+                group_inactive(pool, g);
         if (!g->live)
                 pool->count.emptied++;
         group_drop_summary(g);
@@ -162,8 +167,10 @@ static uint32_t clean_queued(const struct pool *pool)
 {
         uint32_t n = 0;
 
-        for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++)
-                n += pool->streams[CLASS_CLEAN][i].nitems;
+        for (int c = 0; c < NCLASSES; c++)
+                for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++)
+                        if (class_kind((enum cls)c) == CLASS_CLEAN)
+                                n += pool->streams[c][i].nitems;
         return n;
 }
 
@@ -180,35 +187,149 @@ static bool checkpoint_fits(const struct pool *pool, uint32_t moves)
         return room > pages + pages / 4 + 8;
 }
 
-static bool may_open(const struct pool *pool, enum cls cls)
+/* Open groups of the kind on the device, or on any when it is NULL; of so many copies, 0: any. */
+static uint32_t count_open(const struct pool *pool, enum cls kind, uint32_t copies,
+                           const struct pdev *d)
 {
-        if (pool->count.free_blocks > (uint64_t)keep_free[cls] * pool->max_cap)
-                return true;
-        return cls == CLASS_CLEAN && checkpoint_fits(pool, clean_queued(pool));
+        uint32_t n = 0;
+
+        for (int c = 0; c < NCLASSES; c++) {
+                if (class_kind((enum cls)c) != kind)
+                        continue;
+                for (uint32_t i = 0; i < POOL_MAX_GROUP_WIDTH; i++) {
+                        const struct stream *s = &pool->streams[c][i];
+                        if (copies && copies != i + 1)
+                                continue;
+                        for (; s; s = s->next)
+                                n += s->open && (!d || s->open->member[0].dev == d->index);
+                }
+        }
+        return n;
 }
 
-bool group_moves_fit(const struct pool *pool, const struct stream *s, uint32_t blocks)
+/* Open groups that are more than one of each kind and number of copies. */
+static uint32_t extra_open(const struct pool *pool)
 {
-        const struct group *g = s->open;
+        static const enum cls kinds[] = {CLASS_USER, CLASS_CLEAN};
+        uint32_t extra = 0;
 
-        if (g && g->cap - g->wp > blocks + blocks / 64 + 4)
+        for (int k = 0; k < 2; k++) {
+                for (uint32_t copies = 1; copies <= POOL_MAX_GROUP_WIDTH; copies++) {
+                        uint32_t n = count_open(pool, kinds[k], copies, NULL);
+                        extra += n ? n - 1 : 0;
+                }
+        }
+        return extra;
+}
+
+static bool may_open(const struct pool *pool, const struct stream *s)
+{
+        enum cls kind = class_kind(s->cls);
+        const uint64_t cap = pool->max_cap;
+
+        if (kind != CLASS_TABLE && count_open(pool, kind, s->copies, NULL))
+                return pool->count.free_blocks > (keep_free[CLASS_USER] + 2u) * cap &&
+                       extra_open(pool) < space_extra_groups(pool);
+        if (pool->count.free_blocks > keep_free[kind] * cap)
                 return true;
+        return kind == CLASS_CLEAN && checkpoint_fits(pool, clean_queued(pool));
+}
+
+bool group_moves_fit(const struct pool *pool, uint32_t copies, uint32_t blocks)
+{
+        for (int c = 0; c < NCLASSES; c++) {
+                const struct stream *s = &pool->streams[c][copies - 1];
+                for (; class_kind((enum cls)c) == CLASS_CLEAN && s; s = s->next)
+                        if (s->open && s->open->cap - s->open->wp > blocks + blocks / 64 + 4)
+                                return true;
+        }
         return pool->count.free_blocks > (uint64_t)keep_free[CLASS_CLEAN] * pool->max_cap ||
                checkpoint_fits(pool, blocks);
 }
 
-struct group *group_open(struct pool *pool, const struct stream *s)
+/* One open zone of each device is the label ring's and one the tables', who write to one group at a
+ * time whatever they have placed; one is left to cleaning. */
+static bool has_slot(const struct pool *pool, const struct pdev *d, enum cls kind)
+{
+        uint32_t open = d->dev->geo.max_open, active = d->dev->geo.max_active;
+        uint32_t limit = open && active ? MIN(open, active) : MAX(open, active);
+        uint32_t need = 1;
+
+        if (!limit || kind == CLASS_TABLE)
+                return true;
+        if (kind == CLASS_USER && !count_open(pool, CLASS_CLEAN, 0, d))
+                need++;
+        return d->active + need + 2 <= limit;
+}
+
+static uint32_t own_open(const struct stream *s, const struct pdev *d)
+{
+        uint32_t n = 0;
+
+        for (s = s->queue; s; s = s->next)
+                n += s->open && s->open->member[0].dev == d->index;
+        return n;
+}
+
+/* Most free groups, less where the stream has open groups already; in turn among equals. NULL too
+ * where far more is free on a device whose open zones are all taken: what is open there already is
+ * to be used. */
+static struct pdev *choose_device(struct pool *pool, const struct stream *s)
 {
         struct pdev *best = NULL;
+        uint64_t best_share = 0, blocked = 0;
 
-        if (!pool->count.ready || !may_open(pool, s->cls))
-                return NULL;
-        /* the emptiest device, in turn among equals: streams spread over the devices */
+        pool->no_slot = false;
         for (uint32_t n = 0; n < pool->ndevs; n++) {
                 struct pdev *d = &pool->devs[(pool->next_dev + n) % pool->ndevs];
-                if (d->dev && !d->error && d->nfree && (!best || d->nfree > best->nfree))
+                if (!d->dev || d->error || !d->nfree)
+                        continue;
+                uint64_t share = ((uint64_t)d->nfree << 16) / (1 + 2 * own_open(s, d));
+                if (!has_slot(pool, d, class_kind(s->cls))) {
+                        pool->no_slot = true;
+                        blocked = MAX(blocked, share);
+                } else if (!best || share > best_share) {
                         best = d;
+                        best_share = share;
+                }
         }
+        bool other = count_open(pool, class_kind(s->cls), s->copies, NULL);
+        return other && blocked > 2 * best_share ? NULL : best;
+}
+
+void group_active(struct pool *pool, struct group *g)
+{
+        if (g->cls == CLASS_TABLE || g->active)
+                return;
+        g->active = true;
+        for (int i = 0; i < g->width; i++)
+                pool->devs[g->member[i].dev].active++;
+}
+
+void group_inactive(struct pool *pool, struct group *g)
+{
+        if (!g->active)
+                return;
+        g->active = false;
+        for (int i = 0; i < g->width; i++)
+                pool->devs[g->member[i].dev].active--;
+}
+
+void group_add_data(struct group *g, uint32_t blocks, uint64_t written)
+{
+        int64_t off = (int64_t)(written - g->written);
+
+        if (!blocks)
+                return;
+        g->data += blocks;
+        g->written += (uint64_t)(off * (int64_t)blocks / (int64_t)g->data);
+}
+
+struct group *group_open(struct pool *pool, const struct stream *s)
+{
+        if (!pool->count.ready || !may_open(pool, s))
+                return NULL;
+        struct pdev *best = choose_device(pool, s);
         if (!best)
                 return NULL;
         pool->next_dev = (best->index + 1) % pool->ndevs;
@@ -221,7 +342,9 @@ struct group *group_open(struct pool *pool, const struct stream *s)
         g->state = GROUP_OPEN;
         g->cls = s->cls;
         g->copies = s->copies;
-        g->wp = g->headers = 0;
+        g->wp = g->headers = g->data = 0;
+        g->opened = g->written = pool->user_blocks;
+        group_active(pool, g);
         g->sum_planned = g->sum_bytes = 0;
         return g;
 }
@@ -230,6 +353,7 @@ static void finish_done(struct pio *p, int status)
 {
         struct reset *r = container_of(p, struct reset, pio);
         r->group->finishing = false;
+        group_inactive(p->pool, r->group);
         group_unref(p->pool, r->group);
         pool_release(
             r); /* a zone that cannot be finished stays as it is: it is not written again */
@@ -239,12 +363,13 @@ void group_retire(struct pool *pool, struct group *g)
 {
         struct reset *r = pool_alloc(pool, sizeof(*r));
 
+        g->finishing = r != NULL;
         group_sealed(pool, g);
         if (!r)
                 return;
         r->group = g;
-        g->finishing = true;
-        pool_stream(pool, g->cls, g->copies)->closing = g;
+        if (g->cls == CLASS_TABLE)
+                pool_stream(pool, g->cls, g->copies)->closing = g;
         group_ref(g);
         r->pio.cb = finish_done;
         r->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[0].zone};

@@ -11,7 +11,34 @@ struct pool;
 struct pdev;
 struct stream;
 
-enum cls { CLASS_USER, CLASS_CLEAN, CLASS_TABLE, NCLASSES };
+/* Lifetime classes. What users write and what cleaning moves never share a group; each kind has a
+ * first class, and further ones that are used only where there is room for more open groups
+ * (lifetime.h says what goes where). Values are on disk. */
+enum cls {
+        CLASS_USER, /* soon overwritten, as far as known; and all records without data */
+        CLASS_CLEAN, /* moved: written by users not long ago */
+        CLASS_TABLE,
+        CLASS_USER_COLD, /* overwrites what had lived long, or nothing */
+        CLASS_CLEAN_HOT, /* moved out of a group of CLASS_USER */
+        CLASS_CLEAN_OLD, /* moved: written long ago, */
+        CLASS_CLEAN_OLDEST, /* longer */
+        NCLASSES
+};
+
+_Static_assert(NCLASSES == (enum cls)HEADER_CLASSES, "classes are on disk");
+
+static inline bool class_is_user(enum cls cls)
+{
+        return cls == CLASS_USER || cls == CLASS_USER_COLD;
+}
+
+/* The first class of the kind. */
+static inline enum cls class_kind(enum cls cls)
+{
+        if (cls == CLASS_TABLE)
+                return CLASS_TABLE;
+        return class_is_user(cls) ? CLASS_USER : CLASS_CLEAN;
+}
 
 enum group_state {
         GROUP_FREE, /* holds nothing that counts */
@@ -38,7 +65,11 @@ struct group {
         uint32_t refs; /* reads in flight, cleaner at work */
         uint32_t summary; /* blocks of the summary at its end, 0: none */
         uint64_t last_seq, last_sum;
-        uint64_t seal_seq;
+        /* On the clock of user blocks written in the pool: */
+        uint64_t opened, sealed; /* when it was; this one is kept by roots */
+        uint64_t written; /* when users wrote its blocks, in the mean */
+        uint32_t data; /* blocks that mean is of */
+        bool active; /* counted in its devices' active zones */
         bool needs_reset; /* FREE: what is written there is of an earlier life */
         bool resetting;
         bool freeing; /* the checkpoint, or release, under way frees it */
@@ -69,10 +100,24 @@ void group_live_inc(struct pool *pool, uint64_t addr);
 void group_live_dec(struct pool *pool, uint64_t addr);
 void group_ref(struct group *g);
 void group_unref(struct pool *pool, struct group *g);
-/* A group for the stream, or NULL: none to be had now. */
+/* A group for the stream, or NULL: none to be had now. Kept are
+ *   - free groups, for those who come behind: users, cleaning, tables, in that order;
+ *   - the devices' limits of open and active zones, with one of them for cleaning and one for
+ *     tables on each device;
+ *   - room: more than one group a kind and number of copies may be open only as far as
+ *     space_extra_groups goes, and only while free groups are not short.
+ * The device is the one with most free groups, a third of them counting where the stream has one
+ * open already: lanes spread over the devices, unequal ones take by what they have free. A group of
+ * `copies` members has them on as many devices; width 1 is all that is made here. */
 struct group *group_open(struct pool *pool, const struct stream *s);
-/* Cleaning could write so many blocks to the stream now. */
-bool group_moves_fit(const struct pool *pool, const struct stream *s, uint32_t blocks);
+/* Cleaning could write so many blocks of that number of copies now. */
+bool group_moves_fit(const struct pool *pool, uint32_t copies, uint32_t blocks);
+/* The group is one that its devices count as active, until group_inactive. For recovery: group_open
+ * and the group's end do it themselves. */
+void group_active(struct pool *pool, struct group *g);
+void group_inactive(struct pool *pool, struct group *g);
+/* Data blocks were added whose users' writes were at that time, in the mean. */
+void group_add_data(struct group *g, uint32_t blocks, uint64_t written);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);

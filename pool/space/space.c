@@ -65,6 +65,16 @@ uint64_t space_dirty_limit(const struct pool *pool)
         return MAX((uint64_t)pool->min_cap * 3 / 4, pool->budget / 64);
 }
 
+uint32_t space_extra_groups(const struct pool *pool)
+{
+        uint32_t permille = pool->options.reserve_permille;
+
+        return (
+            uint32_t)((uint64_t)pool->count.usable *
+                      (permille ? MIN(permille, (uint32_t)RESERVE_PERMILLE) : RESERVE_PERMILLE) /
+                      2000);
+}
+
 uint64_t space_charge(uint64_t blocks, uint64_t pages)
 {
         return blocks + PAGE_CHARGE * pages;

@@ -16,6 +16,9 @@ uint64_t space_left(const struct pool *pool);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
 uint64_t space_table_room(const struct pool *pool);
+/* Groups that may be open besides one of each kind: half of the reserve at most, what stands
+ * unwritten in them is not there for data. */
+uint32_t space_extra_groups(const struct pool *pool);
 void space_init(struct pool *pool);
 /* Lets held requests go as far as space reaches. */
 void space_release(struct pool *pool);

@@ -379,7 +379,8 @@ static void test_failed_writes_go_elsewhere(void)
 
         t_pool_new(&t, 2, 24, 64);
         CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 1 * MB, &vol), 0);
-        mem_device_set_fault(t_mem(&t, 0), fail_some_writes, &left);
+        for (uint32_t i = 0; i < 2; i++)
+                mem_device_set_fault(t_mem(&t, i), fail_some_writes, &left);
         for (uint64_t b = 0; b < 200; b++) {
                 left = b % 50 == 13;
                 t_fill(buf, 1, b, 0);
@@ -389,7 +390,8 @@ static void test_failed_writes_go_elsewhere(void)
         CU_ASSERT_TRUE(t.events[POOL_EVENT_DEVICE_FAILED] >= 1);
         CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
         t_check(&t);
-        mem_device_set_fault(t_mem(&t, 0), NULL, NULL);
+        for (uint32_t i = 0; i < 2; i++)
+                mem_device_set_fault(t_mem(&t, i), NULL, NULL);
         reimport(&t, "disk", &vol);
         for (uint64_t b = 0; b < 200; b++) {
                 t_fill(buf, 1, b, 0);

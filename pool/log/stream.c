@@ -1,0 +1,230 @@
+/* Streams: queues of items, and lanes that take batches from them.
+ *
+ * One batch a lane is in flight; what arrives meanwhile is the next one's. An idle stream sends at
+ * once; a further lane takes part only when enough waits for a write of its own. Lanes open groups
+ * on the devices with most room, so that all devices of the pool are written side by side.
+ *
+ * A stream that may open no group goes on all the same, so that what is open gets used up: a class
+ * that is not the first of its kind hands its items to that; the first takes over the open group
+ * of an idle lane of its kind. So more classes and lanes never need more groups than one of each
+ * kind would.
+ */
+#include "pool/internal.h"
+
+enum { LANE_ITEMS = 64 };
+
+void streams_init(struct pool *pool)
+{
+        for (int c = 0; c < NCLASSES; c++) {
+                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
+                        struct stream *q = &pool->streams[c][n];
+                        for (int l = 0; l < STREAM_LANES; l++) {
+                                struct stream *s = l ? &pool->lanes[c][n][l - 1] : q;
+                                s->cls = (enum cls)c;
+                                s->copies = (uint8_t)(n + 1);
+                                s->queue = q;
+                                s->next = l + 1 < STREAM_LANES ? &pool->lanes[c][n][l] : NULL;
+                                list_init(&s->ready);
+                                list_init(&s->items);
+                        }
+                }
+        }
+}
+
+void stream_add(struct stream *s, struct item *it)
+{
+        list_add_tail(&s->queue->items, &it->node);
+        s->queue->nitems++;
+}
+
+bool stream_has_group(const struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                if (s->open)
+                        return true;
+        return false;
+}
+
+static bool lane_busy(const struct stream *s)
+{
+        return s->inflight || !list_empty(&s->ready);
+}
+
+bool stream_busy(const struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                if (lane_busy(s))
+                        return true;
+        return false;
+}
+
+bool stream_kind_idle(struct pool *pool, const struct stream *s)
+{
+        for (int c = 0; c < NCLASSES; c++) {
+                const struct stream *other = pool_stream(pool, (enum cls)c, s->copies);
+                if (class_kind((enum cls)c) == class_kind(s->cls) &&
+                    (stream_has_group(other) || stream_busy(other)))
+                        return false;
+        }
+        return true;
+}
+
+/* An open group that nobody writes to now, of another lane of the stream. */
+static struct group *idle_group(struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                if (s->open && !lane_busy(s))
+                        return steal_ptr(&s->open);
+        return NULL;
+}
+
+/* The same, of any class of the kind. */
+static struct group *take_over(struct pool *pool, const struct stream *to)
+{
+        struct group *g = NULL;
+
+        for (int c = 0; c < NCLASSES && !g; c++)
+                if (class_kind((enum cls)c) == class_kind(to->cls))
+                        g = idle_group(pool_stream(pool, (enum cls)c, to->copies));
+        return g;
+}
+
+/* Devices allow no more open zones: ends an open group of the kind that has another number of
+ * copies and is not written to. */
+static void make_slot(struct pool *pool, const struct stream *s)
+{
+        for (int n = 1; n <= POOL_MAX_GROUP_WIDTH; n++) {
+                struct stream *other = pool_stream(pool, s->cls, (uint32_t)n);
+                struct group *g = NULL;
+                if (n != s->copies && list_empty(&other->items))
+                        g = take_over(pool, other);
+                if (g) {
+                        group_retire(pool, g);
+                        return;
+                }
+        }
+}
+
+static void hand_over(struct pool *pool, struct stream *q, struct stream *to)
+{
+        list_splice_tail(&to->items, &q->items);
+        to->nitems += q->nitems;
+        q->nitems = 0;
+        stream_kick(pool, to);
+}
+
+/* The lane has a group to write to. */
+static bool find_group(struct pool *pool, struct stream *s)
+{
+        struct stream *first = pool_stream(pool, class_kind(s->cls), s->copies);
+
+        if (!s->open)
+                s->open = group_open(pool, s);
+        if (s->open)
+                return true;
+        if (s != s->queue)
+                return false;
+        s->open = s == first ? take_over(pool, s) : idle_group(s);
+        if (s->open || stream_has_group(s))
+                return s->open;
+        if (s != first)
+                hand_over(pool, s, first);
+        else if (pool->no_slot && s->cls != CLASS_TABLE)
+                make_slot(pool, s);
+        return false;
+}
+
+static bool may_take(const struct pool *pool, const struct stream *s)
+{
+        const struct stream *q = s->queue;
+
+        if (list_empty(&q->items) || (s != q && q->nitems < LANE_ITEMS))
+                return false;
+        return pool->ckpt.state == CKPT_IDLE || pool->ndirty < 2 * space_dirty_limit(pool);
+}
+
+static void lane_kick(struct pool *pool, struct stream *s)
+{
+        while (!s->inflight && !pool->frozen && !(s->closing && s->closing->finishing)) {
+                struct batch *b = list_first(&s->ready, struct batch, node);
+                if (!b) {
+                        if (!may_take(pool, s) || !find_group(pool, s) || !batch_make(pool, s))
+                                return;
+                        continue;
+                }
+                list_del(&b->node);
+                if (b->kind == BATCH_FINISH) {
+                        group_retire(pool, b->group);
+                        batch_free(b);
+                        continue;
+                }
+                if (!b->hdr && batch_alloc(b) < 0) {
+                        list_add_head(&s->ready, &b->node);
+                        return;
+                }
+                batch_issue(b);
+        }
+}
+
+void stream_kick(struct pool *pool, struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                lane_kick(pool, s);
+}
+
+void stream_kick_all(struct pool *pool)
+{
+        for (int c = 0; c < NCLASSES; c++)
+                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
+                        stream_kick(pool, &pool->streams[c][n]);
+}
+
+/* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
+static bool hopeless(const struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
+                if (pool->devs[i].dev && !pool->devs[i].error)
+                        return false;
+        return true;
+}
+
+void stream_fail_stuck(struct pool *pool)
+{
+        struct list stuck;
+
+        if (!pool->running || !hopeless(pool))
+                return;
+        list_init(&stuck);
+        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
+                struct stream *s =
+                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
+                if (stream_busy(s))
+                        continue;
+                list_splice_tail(&stuck, &s->items);
+                s->nitems = 0;
+        }
+        items_done(pool, &stuck, pool->readonly ? -EROFS : -EIO);
+}
+
+static void batch_discard(struct batch *b)
+{
+        struct item *it, *tmp;
+
+        list_for_each_safe (it, tmp, &b->items, node)
+                item_free(b->pool, it);
+        batch_free(b);
+}
+
+/* The items themselves go with the pool's memory. */
+void stream_free_all(struct pool *pool)
+{
+        struct batch *b, *tmp;
+
+        list_for_each_safe (b, tmp, &pool->inflight, inflight)
+                batch_discard(b);
+        for (int c = 0; c < NCLASSES; c++)
+                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
+                        for (struct stream *s = &pool->streams[c][n]; s; s = s->next)
+                                list_for_each_safe (b, tmp, &s->ready, node)
+                                        batch_discard(b);
+}
