@@ -25,9 +25,10 @@
 #define DETACH_RETRY_NS UINT64_C(20000000)
 
 static const char *const event_names[] = {
-    [FRONT_CONNECTED] = "connected", [FRONT_RINGS_ON] = "rings-on",
-    [FRONT_RINGS_OFF] = "rings-off", [FRONT_LOG_ON] = "log-on",
-    [FRONT_LOG_OFF] = "log-off",     [FRONT_DISCONNECTED] = "disconnected",
+    [FRONT_CONNECTED] = "connected",         [FRONT_RINGS_ON] = "rings-on",
+    [FRONT_RINGS_OFF] = "rings-off",         [FRONT_LOG_ON] = "log-on",
+    [FRONT_FIRST_REQUEST] = "first-request", [FRONT_LOG_OFF] = "log-off",
+    [FRONT_DISCONNECTED] = "disconnected",
 };
 
 static void front_event(struct dvol *v, const char *front, enum front_event event, pid_t pid)

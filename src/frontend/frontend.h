@@ -18,6 +18,8 @@ enum front_event {
         FRONT_RINGS_ON, /* the first ring was enabled: the guest may submit. Opening */
         FRONT_RINGS_OFF, /* the last ring was stopped and drained: nothing is in flight.
                             Reported before GET_VRING_BASE of that ring is answered */
+        FRONT_FIRST_REQUEST, /* one has been let through to the volume, for the first time since
+                                the rings came on or the gate opened */
         FRONT_LOG_ON, /* the peer asked for the log of dirtied guest memory */
         FRONT_LOG_OFF, /* the peer asked for no more of it; not reported on disconnection */
         FRONT_DISCONNECTED, /* rings are off, whatever was in flight has been drained */

@@ -61,6 +61,7 @@ int nvc_attach_front(struct nvm_controller *c, struct nvm_front *front, struct e
                 return err_set(err, EBUSY, "the volume is open for writing through %s",
                                c->front->kind);
         c->front = front;
+        c->served = false;
         return 0;
 }
 
@@ -169,6 +170,11 @@ void nvc_submit(struct nvm_controller *c, struct volume_io *outer)
                 loop_defer(c->s->loop, &c->s->tell_refused);
                 return;
         }
+        if (!c->served) {
+                c->served = true;
+                if (c->front && c->front->first_request)
+                        c->front->first_request(c->front);
+        }
         io->inner.done = io_done;
         io->inner.priv = NULL;
         c->ops->submit(c->backing, &io->inner);
@@ -246,6 +252,8 @@ enum nvm_controller_state nvc_state(const struct nvm_controller *c)
 void nvc_gate_set(struct nvm_controller *c, bool open)
 {
         bool before = nvc_may_submit(c);
+        if (open && !c->gate)
+                c->served = false;
         c->gate = open;
         tell_turn(c, before);
 }

@@ -44,6 +44,10 @@ struct nvm_front {
         const char *kind; /* "vhost-user", "fuse" */
         void (*may_submit_changed)(
             struct nvm_front *front); /* the answer of nvc_may_submit turned */
+        /* A request passed gate and state, the first since the front end attached or the gate
+         * opened. From inside nvc_submit, before the request goes on: to make a note. May be NULL.
+         */
+        void (*first_request)(struct nvm_front *front);
 };
 
 /* -EBUSY when another front end holds it: err names which. */

@@ -65,6 +65,7 @@ struct nvm_controller {
         enum nvm_controller_state state;
         bool gate;
         struct nvm_front *front;
+        bool served; /* a request of front's has passed since it attached or the gate opened */
         struct nvm_front_facts facts;
         uint32_t inflight; /* of front ends */
         uint32_t mmc_inflight; /* commands of the management controller on the namespace */

@@ -4,7 +4,7 @@ Both hosts log the time of one clock, so events of both are one sequence. What m
 
   source  every volume suspended -> final delta sent -> GIVEN durable -> OK sent; its gates stay shut afterwards
   target  delta received -> Set Controller State of every volume -> TAKE sent -> OWNED durable -> controllers resumed
-          -> ACTIVE durable -> a gate opens: only now can a request be served
+          -> ACTIVE durable -> a gate opens -> the first request is let through to a volume
 """
 
 
@@ -25,6 +25,13 @@ class Log:
         assert found, f"host {self.name} logged no {event} {members or ''}"
         return found[which]["t_ns"]
 
+    def first_requests(self):
+        """Volume -> times at which it let a request through, the first of a connection or of an open gate."""
+        times = {}
+        for e in self.all("first-request"):
+            times.setdefault((e["pool"], e["volume"]), []).append(e["t_ns"])
+        return {v: times[v] for v in self.volumes if v in times}
+
     def opened(self):
         """Times at which the gate of one of the volumes opened."""
         return [e["t_ns"] for e in self.all("gate", open=True) if (e["pool"], e["volume"]) in self.volumes]
@@ -40,6 +47,8 @@ def prove(lab, guest, hop, volumes):
     assert len(state_set) == n, f"{len(state_set)} of {n} volumes got their controller's state"
     opened = target.opened()
     assert len(opened) == n, f"{len(opened)} of {n} volumes were opened on the target"
+    served = target.first_requests()
+    assert served, "no volume let a request through on the target: the guest writes there"
 
     in_order([
         ("the source's last volume suspended", suspended[-1]["t_ns"]),
@@ -54,9 +63,15 @@ def prove(lab, guest, hop, volumes):
         ("the controllers resumed", target.time("controller-resumed", 0)),
         ("ACTIVE on the target", target.time("owner", 0, domain=domain, to="ACTIVE")),
         ("the target's first gate opened", min(opened)),
+        ("the target's first request", min(min(times) for times in served.values())),
     ])
+    for (pool, volume), times in served.items():
+        gate = target.time("gate", 0, open=True, pool=pool, volume=volume)
+        assert min(times) >= gate, f"{pool}/{volume} let a request through before its gate opened"
     late = [t for t in source.opened() if t > suspended[0]["t_ns"]]
     assert not late, "the source opened a gate after it was suspended"
+    late = [t for times in source.first_requests().values() for t in times if t > suspended[0]["t_ns"]]
+    assert not late, "the source let a request through after it was suspended"
 
 
 def in_order(steps):

@@ -207,9 +207,10 @@ static void test_a_vanished_peers_requests_drain_before_the_next(void)
         CU_ASSERT_EQUAL(t_recv(&peer, VUB_GET_FEATURES, reply, 8, NULL), 8);
         CU_ASSERT_EQUAL(t_used_idx(&peer, 0), 0);
         CU_ASSERT_EQUAL(peer.mem[t_status_gpa(0)], 0xff);
-        static const enum front_event order[] = {FRONT_CONNECTED, FRONT_RINGS_ON, FRONT_RINGS_OFF,
-                                                 FRONT_DISCONNECTED, FRONT_CONNECTED};
-        CU_ASSERT_EQUAL(rig.nevents, 5);
+        static const enum front_event order[] = {FRONT_CONNECTED,     FRONT_RINGS_ON,
+                                                 FRONT_FIRST_REQUEST, FRONT_RINGS_OFF,
+                                                 FRONT_DISCONNECTED,  FRONT_CONNECTED};
+        CU_ASSERT_EQUAL(rig.nevents, 6);
         CU_ASSERT_EQUAL(memcmp(rig.events, order, sizeof(order)), 0);
         down();
 }

@@ -30,8 +30,10 @@ static void test_requests_stay_in_the_ring_while_the_gate_is_shut(void)
         t_settle(&rig);
         CU_ASSERT_TRUE(t_saw(&rig, FRONT_RINGS_ON));
         CU_ASSERT_EQUAL(rig.disk.nlog, 0);
+        CU_ASSERT_FALSE(t_saw(&rig, FRONT_FIRST_REQUEST));
         nvc_gate_set(rig.controller, true);
         T_UNTIL(&rig, t_used_idx(&peer, 0) == 3);
+        CU_ASSERT_EQUAL(t_count(&rig, FRONT_FIRST_REQUEST), 1);
         peer.q[0].used_seen = 3;
 
         nvc_gate_set(rig.controller, false); /* while it runs */

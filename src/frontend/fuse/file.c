@@ -115,6 +115,11 @@ static void gate_turned(struct nvm_front *front)
         fuse_io_kick(file);
 }
 
+static void first_request(struct nvm_front *front)
+{
+        tell(container_of(front, struct fuse_file, hold), FRONT_FIRST_REQUEST, 0);
+}
+
 static void gate_timeout(struct loop_timer *t)
 {
         struct fuse_file *file = container_of(t, struct fuse_file, gate_timer);
@@ -250,7 +255,7 @@ int fuse_front_add_file(struct fuse_front *front, const char *pool, const char *
         file->uid = front->options.uid;
         file->gid = front->options.gid;
         file->mtime = front->born;
-        file->hold = (struct nvm_front){"fuse", gate_turned};
+        file->hold = (struct nvm_front){"fuse", gate_turned, first_request};
         file->gate_timer.fire = gate_timeout;
         file->quiet.call = file_quiet;
         list_init(&file->handles);

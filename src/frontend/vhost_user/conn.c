@@ -55,6 +55,13 @@ static void may_submit_changed(struct nvm_front *front)
         look_at_all(container_of(front, struct vub_conn, front));
 }
 
+static void first_request(struct nvm_front *front)
+{
+        struct vub_conn *c = container_of(front, struct vub_conn, front);
+
+        vub_server_event(c->server, FRONT_FIRST_REQUEST, c->pid);
+}
+
 static void try_attach(struct vub_conn *c)
 {
         struct vub_server *s = c->server;
@@ -420,8 +427,9 @@ int vub_conn_new(struct vub_server *s, int fd, pid_t pid)
         c->hold.fire = on_hold;
         c->attach_retry.fire = on_attach_retry;
         c->work.call = on_work;
-        c->front =
-            (struct nvm_front){.kind = "vhost-user", .may_submit_changed = may_submit_changed};
+        c->front = (struct nvm_front){.kind = "vhost-user",
+                                      .may_submit_changed = may_submit_changed,
+                                      .first_request = first_request};
         for (uint16_t i = 0; i < VUB_QUEUES; i++)
                 vub_ring_init(&c->rings[i], c, i);
         int rc = loop_fd_add(s->loop, &c->sock, EPOLLIN);

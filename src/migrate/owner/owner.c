@@ -183,6 +183,7 @@ static void front_event(void *ctx, enum front_event event, pid_t peer_pid)
         case FRONT_RINGS_OFF:
                 rings_changed(v, false);
                 break;
+        case FRONT_FIRST_REQUEST:
         case FRONT_LOG_ON:
                 break;
         case FRONT_LOG_OFF:

@@ -58,6 +58,47 @@ static void test_turns_of_may_submit_are_told_once_and_deferred(void)
         t_nvme_fini(&t);
 }
 
+static unsigned first_requests;
+
+static void count_first(struct nvm_front *front)
+{
+        first_requests++;
+}
+
+static void test_the_first_request_that_passes_is_told(void)
+{
+        t_nvme_init(&t, 1 << 20);
+        t.front.first_request = count_first;
+        nvc_gate_set(t.c[0], false);
+        CU_ASSERT_EQUAL(nvc_attach_front(t.c[0], &t.front, NULL), 0);
+        first_requests = 0;
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_WRITE, 0, 1), -ESHUTDOWN); /* has not passed */
+        CU_ASSERT_EQUAL(first_requests, 0);
+        nvc_gate_set(t.c[0], true);
+        CU_ASSERT_EQUAL(t_suspend(&t, 0, false), 0);
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_READ, 0, 1), -ESHUTDOWN);
+        CU_ASSERT_EQUAL(first_requests, 0);
+        CU_ASSERT_EQUAL(t_resume(&t, 0), 0);
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_READ, 0, 1), 0);
+        CU_ASSERT_EQUAL(first_requests, 1);
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_WRITE, 0, 1), 0);
+        CU_ASSERT_EQUAL(first_requests, 1);
+        nvc_gate_set(t.c[0], true); /* it was open */
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_WRITE, 0, 1), 0);
+        CU_ASSERT_EQUAL(first_requests, 1);
+        nvc_gate_set(t.c[0], false);
+        nvc_gate_set(t.c[0], true);
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_WRITE, 0, 1), 0);
+        CU_ASSERT_EQUAL(first_requests, 2);
+        t_turn(&t);
+        nvc_detach_front(t.c[0], &t.front);
+        CU_ASSERT_EQUAL(nvc_attach_front(t.c[0], &t.front, NULL), 0);
+        CU_ASSERT_EQUAL(t_front_io(&t, 0, VOLUME_WRITE, 0, 1), 0);
+        CU_ASSERT_EQUAL(first_requests, 3);
+        nvc_detach_front(t.c[0], &t.front);
+        t_nvme_fini(&t);
+}
+
 static void test_one_front_end_at_a_time(void)
 {
         struct nvm_front other = {"fuse", NULL};
@@ -179,6 +220,7 @@ static const struct t_case cases[] = {
     T_CASE(test_io_passes_only_while_gate_is_open_and_running),
     T_CASE(test_a_new_controller_is_shut),
     T_CASE(test_turns_of_may_submit_are_told_once_and_deferred),
+    T_CASE(test_the_first_request_that_passes_is_told),
     T_CASE(test_one_front_end_at_a_time),
     T_CASE(test_suspend_waits_for_what_is_in_flight),
     T_CASE(test_resume_ends_a_drain_that_takes_too_long),
