@@ -1,5 +1,5 @@
-/* The kernel's zone commands as the zbd driver uses them, through libzbd; and what their answers
- * mean. A table of functions, so that tests put another kernel in its place.
+/* The kernel's zone commands as the zbd driver uses them, and what their answers mean. A table of
+ * functions, so that tests put another kernel in its place.
  *
  * All of them block. Units: bytes. Errors: -errno of the ioctl. */
 #ifndef ZONEPOOL_POOL_DEVICE_ZBD_KERNEL_H
@@ -7,7 +7,17 @@
 
 #include "pool/device.h"
 
-#include <libzbd/zbd.h>
+#include <linux/blkzoned.h>
+#include <stddef.h>
+
+/* struct blk_zone in bytes. */
+struct zbd_zone {
+        uint64_t start, len, capacity, wp;
+        enum blk_zone_type type;
+        enum blk_zone_cond cond;
+};
+
+enum zbd_zone_op { ZBD_OP_RESET, ZBD_OP_FINISH };
 
 struct zbd_kernel {
         void *ctx; /* the functions' own */

@@ -294,7 +294,7 @@ static void test_what_is_no_zoned_device_is_refused_by_name(void)
 
 /* ---- what reports mean ---- */
 
-#define SEQ ZBD_ZONE_TYPE_SWR
+#define SEQ BLK_ZONE_TYPE_SEQWRITE_REQ
 
 static const struct {
         const char *what;
@@ -304,23 +304,23 @@ static const struct {
         uint64_t capacity_blocks, wp_block;
         uint32_t ragged;
 } zone_rows[] = {
-    {"empty", 0, 32, 24, 0, SEQ, ZBD_ZONE_COND_EMPTY, ZDEV_ZONE_EMPTY, 24, 0, 0},
-    {"implicitly open", 0, 32, 24, 5, SEQ, ZBD_ZONE_COND_IMP_OPEN, ZDEV_ZONE_OPEN, 24, 5, 0},
-    {"explicitly open", 0, 32, 24, 0, SEQ, ZBD_ZONE_COND_EXP_OPEN, ZDEV_ZONE_OPEN, 24, 0, 0},
-    {"closed", 0, 32, 24, 23, SEQ, ZBD_ZONE_COND_CLOSED, ZDEV_ZONE_CLOSED, 24, 23, 0},
-    {"full", 0, 32, 24, 32, SEQ, ZBD_ZONE_COND_FULL, ZDEV_ZONE_FULL, 24, 24, 0},
-    {"read-only, pointer lost", 0, 32, 24, 99, SEQ, ZBD_ZONE_COND_READONLY, ZDEV_ZONE_READONLY, 24,
+    {"empty", 0, 32, 24, 0, SEQ, BLK_ZONE_COND_EMPTY, ZDEV_ZONE_EMPTY, 24, 0, 0},
+    {"implicitly open", 0, 32, 24, 5, SEQ, BLK_ZONE_COND_IMP_OPEN, ZDEV_ZONE_OPEN, 24, 5, 0},
+    {"explicitly open", 0, 32, 24, 0, SEQ, BLK_ZONE_COND_EXP_OPEN, ZDEV_ZONE_OPEN, 24, 0, 0},
+    {"closed", 0, 32, 24, 23, SEQ, BLK_ZONE_COND_CLOSED, ZDEV_ZONE_CLOSED, 24, 23, 0},
+    {"full", 0, 32, 24, 32, SEQ, BLK_ZONE_COND_FULL, ZDEV_ZONE_FULL, 24, 24, 0},
+    {"read-only, pointer lost", 0, 32, 24, 99, SEQ, BLK_ZONE_COND_READONLY, ZDEV_ZONE_READONLY, 24,
      24, 0},
-    {"offline", 0, 32, 24, 99, SEQ, ZBD_ZONE_COND_OFFLINE, ZDEV_ZONE_OFFLINE, 24, 0, 0},
-    {"conventional", 0, 32, 32, 0, ZBD_ZONE_TYPE_CNV, ZBD_ZONE_COND_NOT_WP, ZDEV_ZONE_CONVENTIONAL,
-     32, 0, 0},
-    {"the short last zone", 0, 10, 10, 3, SEQ, ZBD_ZONE_COND_CLOSED, ZDEV_ZONE_CLOSED, 10, 3, 0},
-    {"elsewhere", 1, 32, 24, 2, SEQ, ZBD_ZONE_COND_CLOSED, ZDEV_ZONE_READONLY, 24, 24, 0},
-    {"pointer beyond", 0, 32, 24, 25, SEQ, ZBD_ZONE_COND_CLOSED, ZDEV_ZONE_READONLY, 24, 24, 0},
-    {"longer than a zone", 0, 33, 24, 0, SEQ, ZBD_ZONE_COND_EMPTY, ZDEV_ZONE_READONLY, 24, 24, 0},
-    {"more capacity than room", 0, 32, 33, 0, SEQ, ZBD_ZONE_COND_EMPTY, ZDEV_ZONE_READONLY, 32, 32,
+    {"offline", 0, 32, 24, 99, SEQ, BLK_ZONE_COND_OFFLINE, ZDEV_ZONE_OFFLINE, 24, 0, 0},
+    {"conventional", 0, 32, 32, 0, BLK_ZONE_TYPE_CONVENTIONAL, BLK_ZONE_COND_NOT_WP,
+     ZDEV_ZONE_CONVENTIONAL, 32, 0, 0},
+    {"the short last zone", 0, 10, 10, 3, SEQ, BLK_ZONE_COND_CLOSED, ZDEV_ZONE_CLOSED, 10, 3, 0},
+    {"elsewhere", 1, 32, 24, 2, SEQ, BLK_ZONE_COND_CLOSED, ZDEV_ZONE_READONLY, 24, 24, 0},
+    {"pointer beyond", 0, 32, 24, 25, SEQ, BLK_ZONE_COND_CLOSED, ZDEV_ZONE_READONLY, 24, 24, 0},
+    {"longer than a zone", 0, 33, 24, 0, SEQ, BLK_ZONE_COND_EMPTY, ZDEV_ZONE_READONLY, 24, 24, 0},
+    {"more capacity than room", 0, 32, 33, 0, SEQ, BLK_ZONE_COND_EMPTY, ZDEV_ZONE_READONLY, 32, 32,
      0},
-    {"no state", 0, 32, 24, 0, SEQ, ZBD_ZONE_COND_NOT_WP, ZDEV_ZONE_READONLY, 24, 24, 0},
+    {"no state", 0, 32, 24, 0, SEQ, BLK_ZONE_COND_NOT_WP, ZDEV_ZONE_READONLY, 24, 24, 0},
     {"unknown state", 0, 32, 24, 0, SEQ, 7, ZDEV_ZONE_READONLY, 24, 24, 0},
     {"state far off", 0, 32, 24, 0, SEQ, 1000, ZDEV_ZONE_READONLY, 24, 24, 0},
 };
@@ -353,7 +353,7 @@ static void test_ragged_pointers_round_up(void)
                              .capacity = 3 * ZP_BLOCK + 1024,
                              .wp = ZONE_BYTES + ZP_BLOCK + 512,
                              .type = SEQ,
-                             .cond = ZBD_ZONE_COND_CLOSED};
+                             .cond = BLK_ZONE_COND_CLOSED};
 
         struct zdev_zone z = zbd_zone_convert(&k, 1, ZONE_BYTES);
         CU_ASSERT_EQUAL(z.wp_block, 2);
@@ -367,7 +367,7 @@ static void test_ragged_pointers_round_up(void)
         CU_ASSERT_EQUAL(z.state, ZDEV_ZONE_FULL);
         CU_ASSERT_EQUAL(zbd_zone_ragged(&k), 0);
         k.wp = ZONE_BYTES + ZP_BLOCK + 512;
-        k.cond = ZBD_ZONE_COND_READONLY;
+        k.cond = BLK_ZONE_COND_READONLY;
         CU_ASSERT_EQUAL(zbd_zone_ragged(&k), 0);
 }
 
@@ -433,7 +433,7 @@ static int fake_manage(void *ctx, int fd, enum zbd_zone_op op, uint64_t offset, 
         struct zbd_zone *z = &kernel.zones[offset / ZONE_BYTES];
         if (rc == 0) {
                 z->wp = op == ZBD_OP_RESET ? z->start : z->start + z->len;
-                z->cond = op == ZBD_OP_RESET ? ZBD_ZONE_COND_EMPTY : ZBD_ZONE_COND_FULL;
+                z->cond = op == ZBD_OP_RESET ? BLK_ZONE_COND_EMPTY : BLK_ZONE_COND_FULL;
         }
         pthread_mutex_unlock(&kernel.lock);
         return rc;
@@ -495,7 +495,7 @@ static struct zdev *t_open(int flags)
                                                     .capacity = CAPACITY * ZP_BLOCK,
                                                     .wp = i * ZONE_BYTES,
                                                     .type = SEQ,
-                                                    .cond = ZBD_ZONE_COND_EMPTY};
+                                                    .cond = BLK_ZONE_COND_EMPTY};
         int fd = open(medium(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         CU_ASSERT_EQUAL_FATAL(ftruncate(fd, ZONES * (off_t)ZONE_BYTES), 0);
         if (flags != O_RDWR) {
@@ -630,7 +630,7 @@ static void test_the_loop_goes_on_while_the_drive_resets(void)
         struct zdev *dev = t_open(O_RDWR);
         struct t_op reset = {0}, finish = {0};
 
-        t_set(1, ZBD_ZONE_COND_FULL, 0);
+        t_set(1, BLK_ZONE_COND_FULL, 0);
         t_block(true);
         t_start(dev, &reset, ZDEV_RESET, 1, 0, 0, NULL);
         t_start(dev, &finish, ZDEV_FINISH, 2, 0, 0, NULL);
@@ -642,8 +642,8 @@ static void test_the_loop_goes_on_while_the_drive_resets(void)
         CU_ASSERT_EQUAL(t_wait(&reset), 0);
         sem_post(&kernel.gate); /* for a finish that had come to the gate before it was opened */
         CU_ASSERT_EQUAL(t_wait(&finish), 0);
-        CU_ASSERT_EQUAL(kernel.zones[1].cond, ZBD_ZONE_COND_EMPTY);
-        CU_ASSERT_EQUAL(kernel.zones[2].cond, ZBD_ZONE_COND_FULL);
+        CU_ASSERT_EQUAL(kernel.zones[1].cond, BLK_ZONE_COND_EMPTY);
+        CU_ASSERT_EQUAL(kernel.zones[2].cond, BLK_ZONE_COND_FULL);
         zdev_close(dev);
 }
 
@@ -653,8 +653,8 @@ static void test_ragged_zones_are_filled_before_they_are_written_on(void)
         struct zdev *dev = t_open(O_RDWR);
         struct zdev_zone zones[ZONES];
 
-        t_set(4, ZBD_ZONE_COND_CLOSED, 3 * ZP_BLOCK + 1536);
-        t_set(5, ZBD_ZONE_COND_READONLY, 1536);
+        t_set(4, BLK_ZONE_COND_CLOSED, 3 * ZP_BLOCK + 1536);
+        t_set(5, BLK_ZONE_COND_READONLY, 1536);
         CU_ASSERT_EQUAL(t_do(dev, ZDEV_REPORT, 0, 0, ZONES, zones), 0);
         CU_ASSERT_EQUAL(zones[4].wp_block, 4);
         CU_ASSERT_EQUAL(zones[5].state, ZDEV_ZONE_READONLY);
@@ -667,7 +667,7 @@ static void test_ragged_zones_are_filled_before_they_are_written_on(void)
         CU_ASSERT_EQUAL(kernel.reports, 2);
         CU_ASSERT_EQUAL(kernel.appends, 1);
         CU_ASSERT_EQUAL(kernel.zones[4].wp, 4 * ZONE_BYTES + 4 * ZP_BLOCK);
-        t_set(4, ZBD_ZONE_COND_IMP_OPEN, 5 * ZP_BLOCK + 512);
+        t_set(4, BLK_ZONE_COND_IMP_OPEN, 5 * ZP_BLOCK + 512);
         CU_ASSERT_EQUAL(t_do(dev, ZDEV_WRITE, 4, 5, 1, buffer), 0);
         CU_ASSERT_EQUAL(kernel.reports, 2); /* looked at once */
         CU_ASSERT_EQUAL(kernel.appends, 1);
@@ -682,7 +682,7 @@ static void test_a_failed_write_is_looked_into_before_it_is_told(void)
 
         CU_ASSERT_EQUAL(t_do(dev, ZDEV_WRITE, 2, 0, 1, buffer), -EIO);
         CU_ASSERT_EQUAL(kernel.reports, 1);
-        t_set(2, ZBD_ZONE_COND_READONLY, 0);
+        t_set(2, BLK_ZONE_COND_READONLY, 0);
         CU_ASSERT_EQUAL(t_do(dev, ZDEV_WRITE, 2, 0, 1, buffer), -EROFS);
         CU_ASSERT_EQUAL(kernel.reports, 2);
         CU_ASSERT_EQUAL(t_do(dev, ZDEV_READ, 2, 0, 1, buffer), 0);
