@@ -75,6 +75,9 @@ struct zdev_ops {
         void (*submit)(struct zdev *dev, struct zdev_io *io);
         /* Nothing is in flight. Frees dev. Does not flush. */
         void (*close)(struct zdev *dev);
+        /* For tests that look inside a pool (pool/inspect.h): the block as it stands, at once. 0 or
+         * -EIO. NULL: the device cannot. */
+        int (*peek)(struct zdev *dev, uint32_t zone, uint64_t block, void *buf);
 };
 
 struct zdev {

@@ -1,16 +1,105 @@
 /* Looking inside, see inspect.h. */
 #include "pool/inspect.h"
 
+#include "base/crc32c.h"
+#include "base/le.h"
 #include "pool/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- pages, in RAM or not ---- */
+
+struct view {
+        const struct page *page; /* NULL: not in RAM */
+        unsigned level;
+        uint64_t index;
+        uint64_t addr[ENTRIES];
+        uint32_t crc[ENTRIES];
+};
+
+/* What the device holds of a page that is not in RAM. */
+static int view_peek(struct pool *pool, const struct tree *t, struct entry e, struct view *v)
+{
+        struct group *g = pool->groups[addr_group(e.addr)];
+        struct zdev *dev = group_dev(pool, g)->dev;
+        uint8_t buf[ZP_BLOCK];
+
+        if (!dev->ops->peek ||
+            dev->ops->peek(dev, g->member[0].zone, addr_offset(e.addr), buf) < 0 ||
+            crc32c(0, buf, ZP_BLOCK) != e.crc ||
+            page_check(pool, t->id, (uint8_t)v->level, v->index, buf) < 0)
+                return -EBADMSG;
+        for (unsigned i = 0; i < ENTRIES; i++) {
+                v->addr[i] = get_le64(buf + 16 + 12 * i);
+                v->crc[i] = get_le32(buf + 24 + 12 * i);
+        }
+        return 0;
+}
+
+static int view_get(struct pool *pool, const struct tree *t, const struct page *page,
+                    unsigned level, uint64_t index, struct entry e, struct view *ret_view)
+{
+        ret_view->page = page;
+        ret_view->level = level;
+        ret_view->index = index;
+        if (!page)
+                return view_peek(pool, t, e, ret_view);
+        memcpy(ret_view->addr, page->addr, sizeof(page->addr));
+        memcpy(ret_view->crc, page->crc, sizeof(page->crc));
+        return 0;
+}
+
+/* The root's, or that of entry i. 1: there is such a page. */
+static int view_root(struct pool *pool, const struct tree *t, struct view *ret_view)
+{
+        if (!t->height)
+                return 0;
+        int rc = view_get(pool, t, t->root, t->height - 1u, 0, t->root_entry, ret_view);
+        return rc < 0 ? rc : 1;
+}
+
+static int view_child(struct pool *pool, const struct tree *t, const struct view *v, unsigned i,
+                      struct view *ret_view)
+{
+        const struct page *child = v->page ? v->page->child[i] : NULL;
+
+        if (!child && !v->addr[i])
+                return 0;
+        int rc = view_get(pool, t, child, v->level - 1, v->index * ENTRIES + i,
+                          (struct entry){v->addr[i], v->crc[i]}, ret_view);
+        return rc < 0 ? rc : 1;
+}
+
+/* ---- the table ---- */
 
 static int by_uuid(const void *a, const void *b)
 {
         const struct volume *const *x = a, *const *y = b;
 
         return memcmp((*x)->uuid.b, (*y)->uuid.b, 16);
+}
+
+struct listing {
+        struct pool *pool;
+        void *ctx;
+        void (*entry)(void *ctx, const struct uuid *vol, uint64_t block, uint32_t group,
+                      uint32_t generation, uint64_t offset, uint32_t crc);
+};
+
+static void list_page(const struct listing *l, const struct tree *t, const struct view *v)
+{
+        struct view below;
+
+        for (unsigned i = 0; i < ENTRIES; i++) {
+                uint32_t g = addr_group(v->addr[i]);
+                if (v->level && view_child(l->pool, t, v, i, &below) > 0)
+                        list_page(l, t, &below);
+                else if (!v->level && (v->addr[i] & ADDR_MAPPED))
+                        l->entry(l->ctx, &t->vol->uuid, v->index * ENTRIES + i, g,
+                                 l->pool->groups[g]->generation, addr_offset(v->addr[i]),
+                                 v->crc[i]);
+        }
 }
 
 void pool_inspect_table(struct pool *pool, void *ctx,
@@ -29,14 +118,10 @@ void pool_inspect_table(struct pool *pool, void *ctx,
         if (n)
                 qsort(vols, n, sizeof(*vols), by_uuid);
         for (uint32_t i = 0; i < n; i++) {
-                uint64_t end = VOLUME_MAX_BYTES / ZP_BLOCK, b = 0;
-                while ((b = tree_next_mapped(&vols[i]->tree, b, end)) < end) {
-                        struct entry e = tree_get(&vols[i]->tree, b);
-                        uint32_t g = addr_group(e.addr);
-                        entry(ctx, &vols[i]->uuid, b, g, pool->groups[g]->generation,
-                              addr_offset(e.addr), e.crc);
-                        b++;
-                }
+                struct listing l = {pool, ctx, entry};
+                struct view root;
+                if (view_root(pool, &vols[i]->tree, &root) > 0)
+                        list_page(&l, &vols[i]->tree, &root);
         }
         free(vols);
 }
@@ -45,7 +130,7 @@ struct check {
         struct pool *pool;
         struct bitmap *owned; /* one a group */
         uint32_t *live;
-        uint64_t pages, dirty, mapped;
+        uint64_t pages, dirty, mapped, bytes;
         struct err *err;
 };
 
@@ -70,40 +155,73 @@ static int claim(struct check *c, const struct tree *t, uint64_t addr)
         return 0;
 }
 
-static int check_page(struct check *c, const struct tree *t, const struct page *p)
+static int check_in_ram(struct check *c, const struct tree *t, const struct page *p)
 {
-        unsigned used = 0;
-        int rc = 0;
+        unsigned used = 0, children = 0;
 
-        c->pages++;
         c->dirty += p->dirty;
+        c->bytes += page_bytes(p->level);
+        for (unsigned i = 0; i < ENTRIES; i++) {
+                children += p->level && p->child[i];
+                used += p->addr[i] != 0 || (p->level && p->child[i]);
+        }
         if (p->dirty && p->parent && !p->parent->dirty)
                 return err_set(c->err, EBADMSG, "tree %llu: dirty page below a clean one",
                                (unsigned long long)t->id);
+        if (used != p->used || children != p->children)
+                return err_set(c->err, EBADMSG,
+                               "tree %llu: page %llu of level %u counts %u entries and %u pages "
+                               "below it in RAM, has %u and %u",
+                               (unsigned long long)t->id, (unsigned long long)p->index, p->level,
+                               p->used, p->children, used, children);
+        return 0;
+}
+
+static int check_page(struct check *c, const struct tree *t, const struct view *v, uint64_t *mapped,
+                      uint64_t *pages)
+{
+        struct view below;
+        int rc = v->page ? check_in_ram(c, t, v->page) : 0;
+
+        (*pages)++;
         for (unsigned i = 0; i < ENTRIES && rc == 0; i++) {
-                used += p->addr[i] != 0 || (p->level && p->child[i]);
-                if (p->addr[i] & ADDR_MAPPED)
-                        rc = claim(c, t, p->addr[i]);
-                if (rc == 0 && p->level && p->child[i])
-                        rc = check_page(c, t, p->child[i]);
-                c->mapped += !p->level && t->vol && (p->addr[i] & ADDR_MAPPED);
+                if (v->addr[i] & ADDR_MAPPED)
+                        rc = claim(c, t, v->addr[i]);
+                *mapped += !v->level && (v->addr[i] & ADDR_MAPPED);
+                int there = rc == 0 && v->level ? view_child(c->pool, t, v, i, &below) : 0;
+                if (there < 0)
+                        rc = err_set(c->err, EBADMSG,
+                                     "tree %llu: page %llu of level %u is not what its parent says",
+                                     (unsigned long long)t->id,
+                                     (unsigned long long)(v->index * ENTRIES + i), v->level - 1);
+                if (there > 0)
+                        rc = check_page(c, t, &below, mapped, pages);
         }
-        if (rc == 0 && used != p->used)
-                rc = err_set(c->err, EBADMSG,
-                             "tree %llu: page %llu of level %u counts %u entries, has %u",
-                             (unsigned long long)t->id, (unsigned long long)p->index, p->level,
-                             p->used, used);
         return rc;
 }
 
 static int check_tree(struct check *c, const struct tree *t)
 {
+        struct view root;
+        uint64_t mapped = 0, pages = 0;
         int rc = 0;
 
         if (t->root_entry.addr)
                 rc = claim(c, t, t->root_entry.addr);
-        if (rc == 0 && t->root)
-                rc = check_page(c, t, t->root);
+        int there = rc == 0 ? view_root(c->pool, t, &root) : 0;
+        if (there < 0)
+                rc = err_set(c->err, EBADMSG, "tree %llu: its root is not what its inode says",
+                             (unsigned long long)t->id);
+        if (there > 0)
+                rc = check_page(c, t, &root, &mapped, &pages);
+        if (rc == 0 && (mapped != t->live || pages != t->npages))
+                rc = err_set(c->err, EBADMSG,
+                             "tree %llu counts %llu blocks, %llu pages; has %llu, %llu",
+                             (unsigned long long)t->id, (unsigned long long)t->live,
+                             (unsigned long long)t->npages, (unsigned long long)mapped,
+                             (unsigned long long)pages);
+        c->mapped += t->vol ? mapped : 0;
+        c->pages += pages;
         return rc;
 }
 
@@ -157,12 +275,14 @@ int pool_inspect_check(struct pool *pool, struct err *err)
         }
         if (rc == 0)
                 rc = check_groups(&c);
-        if (rc == 0 &&
-            (c.pages != pool->npages || c.dirty != pool->ndirty || c.mapped != pool->live))
-                rc = err_set(err, EBADMSG, "pages %llu/%llu dirty %llu/%llu live %llu/%llu",
+        if (rc == 0 && (c.pages != pool->npages || c.dirty != pool->ndirty ||
+                        c.mapped != pool->live || c.bytes != pool->pager.bytes))
+                rc = err_set(err, EBADMSG,
+                             "pages %llu/%llu dirty %llu/%llu live %llu/%llu bytes %llu/%llu",
                              (unsigned long long)c.pages, (unsigned long long)pool->npages,
                              (unsigned long long)c.dirty, (unsigned long long)pool->ndirty,
-                             (unsigned long long)c.mapped, (unsigned long long)pool->live);
+                             (unsigned long long)c.mapped, (unsigned long long)pool->live,
+                             (unsigned long long)c.bytes, (unsigned long long)pool->pager.bytes);
         for (uint32_t i = 0; c.owned && i < pool->ngroups; i++)
                 bitmap_fini(&c.owned[i]);
         free(c.owned);

@@ -21,7 +21,9 @@
 #include "pool/space/group.h"
 #include "pool/space/lifetime.h"
 #include "pool/space/space.h"
+#include "pool/table/pager.h"
 #include "pool/table/table.h"
+#include "pool/table/unmap.h"
 #include "pool/table/volume.h"
 
 #include <errno.h>
@@ -68,11 +70,12 @@ struct pool {
         uint64_t next_tree;
         struct tree catalog;
         struct list volumes;
-        uint32_t nvolumes;
+        uint32_t nvolumes, ndying; /* all of them, and those that are deleted but not gone yet */
         struct bitmap slots;
         struct list creating; /* creations and deletions that are not durable yet */
         struct list trees[TREE_BUCKETS];
-        uint64_t npages, ndirty; /* table pages in RAM, and changed ones */
+        uint64_t npages, ndirty; /* table pages of all trees, and changed ones */
+        struct pager pager;
         uint64_t sending; /* pages that batches in flight may change */
         uint64_t live; /* mapped blocks of all volumes */
         uint64_t reserved; /* blocks promised to writes under way */
@@ -91,6 +94,7 @@ struct pool {
         bool table_failed;
         struct cleaner *cleaner;
         struct lifetime lifetime;
+        struct reaper *reaper;
         struct list deferred;
         struct list blocks; /* free block buffers, */
         struct list slabs; /* and what they are cut from */

@@ -92,11 +92,13 @@ void pool_poll(struct pool *pool)
         if (pool->polling || pool->dead)
                 return;
         pool->polling = true;
+        pager_poll(pool);
         flush_poll(pool);
         ckpt_poll(pool);
         if (pool->running) {
                 group_start_resets(pool);
                 clean_poll(pool);
+                reap_poll(pool);
                 space_release(pool);
         }
         stream_kick_all(pool);
@@ -249,8 +251,11 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         pool->catalog.id = CATALOG_TREE;
         pool->next_tree = CATALOG_TREE + 1;
         list_init(&pool->catalog.node);
+        list_init(&pool->catalog.pins);
+        pager_init(pool);
         list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
-        if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0) {
+        if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0 ||
+            reap_init(pool) < 0) {
                 pool_free(pool);
                 return NULL;
         }
@@ -264,9 +269,10 @@ void pool_free(struct pool *pool)
         stream_free_all(pool);
         ckpt_free(pool);
         clean_fini(pool);
+        reap_fini(pool);
         while (!list_empty(&pool->volumes))
-                catalog_remove(pool, list_first(&pool->volumes, struct volume, node), false);
-        tree_drop(pool, &pool->catalog, false);
+                catalog_forget(pool, list_first(&pool->volumes, struct volume, node));
+        tree_forget(pool, &pool->catalog);
         for (uint32_t i = 0; pool->groups && i < pool->ngroups; i++)
                 free(pool->groups[i]->sum_buf);
         free(pool->groups);
@@ -416,12 +422,24 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .clean_write_bytes = pool->clean_blocks * ZP_BLOCK,
             .table_write_bytes = pool->table_blocks * ZP_BLOCK,
             .held_requests = pool->nheld,
-            .nvolumes = pool->nvolumes,
+            .table_bytes = pool->npages * ZP_BLOCK,
+            .table_cache_bytes = pool->pager.bytes,
+            .table_cache_cap_bytes = pool->pager.cap,
+            .table_hits = pool->pager.hits,
+            .table_misses = pool->pager.misses,
+            .nvolumes = pool->nvolumes - pool->ndying,
             .ndevices = pool->ndevs,
             .readonly = pool->readonly,
         };
         memcpy(st.name, pool->name, sizeof(st.name));
         *ret_status = st;
+}
+
+void pool_set_table_cache(struct pool *pool, uint64_t bytes)
+{
+        pool->pager.cap = bytes;
+        if (!pool->settling)
+                pool_poll(pool);
 }
 
 void pool_get_device_status(const struct pool *pool, uint32_t index,

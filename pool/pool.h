@@ -74,6 +74,8 @@ struct pool_options {
         uint32_t reserve_permille; /* of capacity kept for cleaning; 0: default */
         uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
                                          0: default 50 */
+        uint64_t table_cache_bytes; /* RAM for pages of the block tables, see
+                                       pool_set_table_cache; 0: no cap */
 };
 
 #define POOL_OPTIONS_DEFAULT ((struct pool_options){.checksums = true})
@@ -132,6 +134,11 @@ uint64_t pool_next_tick_ns(const struct pool *pool);
 /* Adds a checkpoint now. done when it is durable. */
 void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int status));
 
+/* Table pages that nobody uses leave RAM while all take more than that, and are read again when
+ * they are wanted; 0: they stay. Operations under way may take more for a while: what they touch,
+ * what changed since the last checkpoint, and the catalog are always in RAM. */
+void pool_set_table_cache(struct pool *pool, uint64_t bytes);
+
 struct pool_device_status {
         char path[256];
         struct uuid uuid;
@@ -152,6 +159,11 @@ struct pool_status {
         uint64_t available_bytes; /* capacity - allocated - reserved, never below 0 */
         uint64_t user_write_bytes, device_write_bytes, clean_write_bytes, table_write_bytes;
         uint64_t held_requests;
+        uint64_t table_bytes; /* all pages of all block tables, */
+        uint64_t table_cache_bytes; /* RAM that those take which are there, */
+        uint64_t table_cache_cap_bytes; /* what they may take; 0: no cap */
+        uint64_t table_hits,
+            table_misses; /* lookups answered from RAM; pages read for the others */
         uint32_t nvolumes;
         uint32_t ndevices;
         bool readonly;

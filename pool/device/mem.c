@@ -119,6 +119,17 @@ static int mem_carry_out(struct mem_device *md, struct zdev_io *io)
         return -EIO;
 }
 
+static int mem_peek(struct zdev *dev, uint32_t zone, uint64_t block, void *buf)
+{
+        const uint8_t *from = mem_of(dev)->data[zone];
+
+        if (from)
+                memcpy(buf, from + block * ZP_BLOCK, ZP_BLOCK);
+        else
+                memset(buf, 0, ZP_BLOCK);
+        return 0;
+}
+
 static void end_delivery(struct mem_device *md)
 {
         md->delivering = false;
@@ -188,7 +199,7 @@ void mem_device_set_fault(struct zdev *dev, int (*fault)(void *ctx, const struct
 int mem_device_new(const struct mem_device_spec *spec, struct loop *loop, struct zdev **ret_dev)
 {
         static const struct zdev_ops ops = {
-            .kind = "mem", .submit = mem_submit, .close = mem_close};
+            .kind = "mem", .submit = mem_submit, .close = mem_close, .peek = mem_peek};
         static unsigned serial;
         struct mem_device *md = calloc(1, sizeof(*md));
         if (!md)

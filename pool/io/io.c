@@ -1,10 +1,11 @@
-/* Requests on volumes. A write goes through: lock of its blocks -> admission (space) -> edges read
- * that it covers only in part -> one item a block in the user stream -> applied -> done, or a flush
- * first (FUA).
+/* Requests on volumes. A write goes through: lock of its blocks -> their table pages into RAM ->
+ * admission (space) -> edges read that it covers only in part -> one item a block in the user
+ * stream
+ * -> applied -> done, or a flush first (FUA).
  *
  * Admission counts blocks the write will map and pages it may add. What overwrites mapped blocks
  * alone needs nothing and is never refused; it waits in the stream until cleaning has made room.
- * A request that is not admitted is held, with its lock, in order of arrival.
+ * A request that is not admitted is held, with its lock and without its pages, in order of arrival.
  */
 #include "pool/internal.h"
 
@@ -22,9 +23,14 @@ struct req {
         struct pool *pool;
         struct volume_io *io;
         uint64_t first, end; /* blocks */
+        struct pin pin[2]; /* what is written; of zeroes the first and the last block */
+        uint8_t npins, loading; /* not ready yet */
+        bool is_held;
+        uint64_t cost; /* held: what it lacked room for */
         uint64_t reserved;
+        struct unmap unmap;
         enum cls cls; /* of all it writes, so that it is found together again */
-        uint32_t pending; /* items and edge reads */
+        uint32_t pending; /* items, edge reads, the discard */
         int status;
         uint8_t *edge_buf[2]; /* first and last block, where covered in part */
         uint64_t edge_block[2];
@@ -64,11 +70,19 @@ void io_fail_later(struct pool *pool, struct volume_io *io, int status)
 
 /* ---- the end of a request ---- */
 
+static void unpin(struct req *r)
+{
+        for (; r->npins; r->npins--)
+                pin_drop(&r->pin[r->npins - 1]);
+        r->loading = 0;
+}
+
 static void finish(struct req *r)
 {
         struct volume_io *io = r->io;
         int status = r->status;
 
+        unpin(r);
         for (int i = 0; i < r->nedges; i++)
                 pool_block_put(r->pool, r->edge_buf[i]);
         r->pool->reserved -= r->reserved;
@@ -99,6 +113,7 @@ static void piece_done(struct req *r, int status)
                 r->status = status;
         if (--r->pending)
                 return;
+        unpin(r);
         if (r->status == 0 && r->io->fua) {
                 r->flush.done = flushed;
                 flush_add(r->pool, &r->flush);
@@ -192,21 +207,22 @@ static int write_block(struct req *r, uint64_t block)
         return 0;
 }
 
-static int discard_run(struct req *r, uint64_t block, uint64_t n)
+static void discarded(struct unmap *u, int status)
 {
-        const uint64_t max = UINT32_C(1) << 31;
-        uint64_t end = block + n;
+        piece_done(u->ctx, status);
+}
 
-        block = tree_next_mapped(&r->vol->tree, block, end);
-        for (; block < end; block += max) {
-                struct item *it = req_item(r, RECORD_DISCARD, block);
-                if (!it)
-                        return -ENOMEM;
-                it->count = (uint32_t)MIN(end - block, max);
-                r->pending++;
-                stream_add(pool_stream(r->pool, CLASS_USER, r->vol->copies), it);
-        }
-        return 0;
+static void discard_run(struct req *r, uint64_t first, uint64_t end)
+{
+        r->unmap = (struct unmap){.pool = r->pool,
+                                  .tree = &r->vol->tree,
+                                  .at = first,
+                                  .end = end,
+                                  .pin.now = r->npins > 0,
+                                  .done = discarded,
+                                  .ctx = r};
+        r->pending++;
+        unmap_start(&r->unmap);
 }
 
 /* What most of its blocks ask for. */
@@ -242,7 +258,7 @@ static void send(struct req *r)
                                 rc = write_block(r, r->edge_block[i]);
                 }
                 if (rc == 0 && from < to)
-                        rc = discard_run(r, from, to - from);
+                        discard_run(r, from, to);
         }
         if (rc < 0)
                 r->status = rc;
@@ -338,25 +354,57 @@ static bool try_admit(struct req *r)
 
         if (r->io->op == VOLUME_WRITE)
                 tree_cost(&r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
+        r->cost = space_charge(blocks, pages);
         if (!blocks)
                 return true;
-        uint64_t charge = space_charge(blocks, pages);
-        if (charge > space_left(r->pool))
+        if (r->cost > space_left(r->pool))
                 return false;
-        r->reserved = charge;
-        r->pool->reserved += charge;
+        r->reserved = r->cost;
+        r->pool->reserved += r->cost;
         return true;
 }
 
-static void granted(struct lock *l)
+static void unhold(struct req *r)
 {
-        struct req *r = container_of(l, struct req, lock);
         struct pool *pool = r->pool;
 
-        if (pool->readonly) {
-                end_later(r, -EROFS);
-                return;
+        list_del(&r->held);
+        r->is_held = false;
+        pool->nheld--;
+        if (!pool->nheld && pool->held_event) {
+                pool->held_event = false;
+                pool_event_send(pool, POOL_EVENT_RELEASED, 0, 0, NULL, 0);
         }
+}
+
+static void pages_there(struct pin *pin, int status);
+
+static void pin_block(struct req *r, uint64_t first, uint64_t end)
+{
+        struct pin *pin = &r->pin[r->npins++];
+
+        *pin = (struct pin){
+            .first = first, .end = end, .now = r->npins > 1, .ready = pages_there, .ctx = r};
+        if (!pin_take(r->pool, &r->vol->tree, pin))
+                r->loading++;
+}
+
+/* What the request asks of the table. False: pages_there is called. */
+static bool pin_pages(struct req *r)
+{
+        if (r->io->op == VOLUME_WRITE) {
+                pin_block(r, r->first, r->end);
+        } else if (r->io->op == VOLUME_WRITE_ZEROES) {
+                pin_block(r, r->first, r->first + 1);
+                pin_block(r, r->end - 1, r->end);
+        }
+        return !r->loading;
+}
+
+static void try_start(struct req *r)
+{
+        struct pool *pool = r->pool;
+
         if (try_admit(r)) {
                 admitted(r);
                 return;
@@ -365,7 +413,9 @@ static void granted(struct lock *l)
                 end_later(r, -ENOSPC);
                 return;
         }
+        unpin(r);
         list_add_tail(&pool->held, &r->held);
+        r->is_held = true;
         pool->nheld++;
         if (!pool->held_event) {
                 pool->held_event = true;
@@ -373,16 +423,31 @@ static void granted(struct lock *l)
         }
 }
 
-static void unhold(struct req *r)
+static void pages_there(struct pin *pin, int status)
 {
-        struct pool *pool = r->pool;
+        struct req *r = pin->ctx;
 
-        list_del(&r->held);
-        pool->nheld--;
-        if (!pool->nheld && pool->held_event) {
-                pool->held_event = false;
-                pool_event_send(pool, POOL_EVENT_RELEASED, 0, 0, NULL, 0);
+        if (status < 0 && r->status == 0)
+                r->status = status;
+        if (--r->loading)
+                return;
+        if (r->status < 0) {
+                if (r->is_held)
+                        unhold(r);
+                end_later(r, r->status);
+        } else if (!r->is_held) { /* else held_resume goes on */
+                try_start(r);
         }
+}
+
+static void granted(struct lock *l)
+{
+        struct req *r = container_of(l, struct req, lock);
+
+        if (r->pool->readonly)
+                end_later(r, -EROFS);
+        else if (pin_pages(r))
+                try_start(r);
 }
 
 void held_resume(struct pool *pool)
@@ -391,11 +456,18 @@ void held_resume(struct pool *pool)
                 struct req *r = list_first(&pool->held, struct req, held);
                 if (pool->readonly) {
                         unhold(r);
+                        unpin(r);
                         end_later(r, -EROFS);
                         continue;
                 }
-                if (!try_admit(r))
+                if (r->loading)
                         return;
+                if (!r->npins && (r->cost > space_left(pool) || !pin_pages(r)))
+                        return;
+                if (!try_admit(r)) {
+                        unpin(r);
+                        return;
+                }
                 unhold(r);
                 admitted(r);
         }
@@ -409,6 +481,7 @@ void volume_cancel_held(struct volume *vol)
                 if (r->vol != vol)
                         continue;
                 unhold(r);
+                unpin(r);
                 end_later(r, -ECANCELED);
         }
 }

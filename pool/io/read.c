@@ -82,6 +82,7 @@ void block_read_start(struct pool *pool, struct block_read *r, struct entry e)
 
 struct reader {
         struct deferred later;
+        struct pin pin;
         struct volume *vol;
         struct volume_io *io;
         uint32_t pending;
@@ -336,10 +337,29 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
         return len;
 }
 
+/* Entries are taken as they stand now: from here on the table may change. */
+static void start_parts(struct reader *rd)
+{
+        struct volume_io *io = rd->io;
+        size_t at = 0;
+
+        while (at < io->length_bytes)
+                at += part_start(rd, io->offset_bytes + at, at, io->length_bytes - at);
+        pin_drop(&rd->pin);
+}
+
+static void pages_there(struct pin *pin, int status)
+{
+        struct reader *rd = pin->ctx;
+
+        if (status == 0)
+                start_parts(rd);
+        part_done(rd, status);
+}
+
 void read_start(struct volume *vol, struct volume_io *io)
 {
         struct reader *rd = pool_alloc(vol->pool, sizeof(*rd));
-        size_t at = 0;
 
         if (!rd) {
                 io_fail_later(vol->pool, io, -ENOMEM);
@@ -348,8 +368,14 @@ void read_start(struct volume *vol, struct volume_io *io)
         rd->vol = vol;
         rd->io = io;
         rd->pending = 1;
-        while (at < io->length_bytes)
-                at += part_start(rd, io->offset_bytes + at, at, io->length_bytes - at);
+        rd->pin = (struct pin){.first = io->offset_bytes / ZP_BLOCK,
+                               .end = DIV_ROUND_UP(io->offset_bytes + io->length_bytes, ZP_BLOCK),
+                               .now = true,
+                               .ready = pages_there,
+                               .ctx = rd};
+        if (!pin_take(vol->pool, &vol->tree, &rd->pin))
+                return;
+        start_parts(rd);
         if (!--rd->pending) {
                 rd->later.call = finish_later;
                 pool_defer(vol->pool, &rd->later);

@@ -39,7 +39,6 @@ uint32_t record_payload_bytes(uint8_t type, uint32_t count)
         case RECORD_DISCARD:
         case RECORD_RESIZE:
         case RECORD_DELETE:
-        case RECORD_CLEAR:
                 return 0;
         default:
                 return UINT32_MAX;

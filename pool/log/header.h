@@ -48,7 +48,6 @@
  *   16 CREATE      no  count bytes: an inode (pool/table/catalog.h); index is the slot
  *   17 RESIZE      no  -                         index is the new size in bytes
  *   18 DELETE      no  -
- *   19 CLEAR       no  -
  *   20 OWNER       no  count bytes: n x { tree (8), length (4), record }
  *
  * Data blocks stand behind the header in the order of the records.
@@ -93,7 +92,6 @@ enum record_type {
         RECORD_CREATE = 16,
         RECORD_RESIZE = 17,
         RECORD_DELETE = 18,
-        RECORD_CLEAR = 19,
         RECORD_OWNER = 20,
 };
 

@@ -43,13 +43,14 @@ static int apply_create(struct pool *pool, const struct record *rec, uint64_t se
         struct volume vol = {0};
 
         if (inode_decode(rec->payload, rec->payload_bytes, &vol) < 0 || vol.tree.height ||
-            vol.tree.id != rec->tree || rec->index >= MAX_VOLUMES || pool_tree(pool, rec->tree))
+            vol.dying || vol.tree.id != rec->tree || rec->index >= MAX_VOLUMES ||
+            pool_tree(pool, rec->tree))
                 return 0;
         uint32_t slot = (uint32_t)rec->index;
         struct volume *other;
         list_for_each (other, &pool->volumes, node) {
-                if (other->slot == slot || !strcmp(other->name, vol.name) ||
-                    uuid_equal(&other->uuid, &vol.uuid))
+                if (other->slot == slot || (!other->dying && (!strcmp(other->name, vol.name) ||
+                                                              uuid_equal(&other->uuid, &vol.uuid))))
                         return 0; /* cannot be: they are given out again only when durably free */
         }
         vol.created_seq = seq;
@@ -108,12 +109,8 @@ int record_apply(struct pool *pool, const struct record *rec, uint64_t seq, uint
                         t->vol->dirty = true;
                 }
                 return 0;
-        case RECORD_CLEAR:
-                tree_drop(pool, t, true);
-                t->vol->dirty = true;
-                return 0;
         case RECORD_DELETE:
-                catalog_remove(pool, t->vol, true);
+                catalog_delete(pool, t->vol);
                 return 0;
         default:
                 return 0;

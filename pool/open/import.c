@@ -172,6 +172,11 @@ static int build(struct import *im, struct err *err)
                         return err_set(err, EPROTONOSUPPORT,
                                        "pool %s has mirrored groups; use a newer zonepool",
                                        r->name);
+                if (rg->live > rg->cap)
+                        return err_set(err, EBADMSG,
+                                       "pool %s: the root counts %u live blocks in "
+                                       "group %u of %u",
+                                       r->name, rg->live, i, rg->cap);
                 *g = (struct group){.id = i,
                                     .cls = (enum cls)rg->cls,
                                     .width = rg->width,
@@ -179,6 +184,7 @@ static int build(struct import *im, struct err *err)
                                     .generation = rg->generation,
                                     .cap = rg->cap,
                                     .zone_cap = rg->zone_cap,
+                                    .live = rg->live,
                                     .wp = rg->wp,
                                     .tail = rg->wp,
                                     .summary = rg->summary,

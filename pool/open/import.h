@@ -1,4 +1,4 @@
-/* Opening a pool: import.c, load.c, recover.c, settle.c in that order. */
+/* Opening a pool: import.c, load.c, recover.c, settle.c, retired.c in that order. */
 #ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
 #define ZONEPOOL_POOL_OPEN_IMPORT_H
 
@@ -7,6 +7,7 @@
 #include "pool/log/summary.h"
 #include "pool/log/walk.h"
 #include "pool/root/label.h"
+#include "pool/table/batch_pins.h"
 
 /* A batch that was found above the root. */
 struct found {
@@ -16,6 +17,8 @@ struct found {
         bool from_summary; /* its own header was not looked at */
         bool dropped;
 };
+
+enum { APPLY_AHEAD = 64 }; /* batches whose table pages are read ahead of replay */
 
 struct import {
         struct pool *pool;
@@ -41,9 +44,14 @@ struct import {
         uint32_t check_block;
         struct record check_rec;
         uint32_t check_pos, check_data;
+        struct batch_pins *ahead[APPLY_AHEAD]; /* of found[applied..pinned), by index modulo */
+        uint32_t applied, pinned;
+        bool applying;
         uint64_t seen; /* highest sequence */
         uint64_t mark; /* highest durable mark */
         bool retired_tables;
+        uint32_t next_retired;
+        struct batch_pins *retired;
         bool failed;
 };
 /* Ends the import: everything it had is freed after done was called. */
@@ -55,6 +63,8 @@ void load_start(struct import *im);
 void recover_start(struct import *im);
 /* The last step of recover_start. */
 void settle_start(struct import *im);
+/* The last step of settle_start: marks the table pages in groups that were closed as changed. */
+void retired_start(struct import *im);
 void import_replayed(struct import *im);
 void recover_fini(struct import *im);
 

@@ -1,5 +1,6 @@
-/* Brings the tables of a root into RAM: catalog pages, inodes, then every volume's pages, many
- * reads at a time. Every address is checked before it is followed. */
+/* Brings the catalog of a root into RAM, pages and inodes, many reads at a time. The volumes'
+ * tables stay where they are until somebody asks for their pages; what they hold of each group the
+ * root says. Every address is checked before it is followed. */
 #include "pool/internal.h"
 #include "pool/open/import.h"
 
@@ -21,18 +22,11 @@ struct job {
         uint64_t index;
 };
 
-static bool addr_ok(const struct pool *pool, uint64_t addr)
-{
-        return (addr & ADDR_MAPPED) && !(addr & ADDR_HOLE) && addr_group(addr) < pool->ngroups &&
-               addr == addr_make(addr_group(addr), addr_offset(addr)) &&
-               addr_offset(addr) < pool->groups[addr_group(addr)]->cap;
-}
-
 static int job_add(struct import *im, struct job proto)
 {
         struct job *j;
 
-        if (!addr_ok(im->pool, proto.entry.addr))
+        if (!addr_valid(im->pool, proto.entry.addr) || !(proto.entry.addr & ADDR_MAPPED))
                 return -EBADMSG;
         j = pool_alloc(im->pool, sizeof(*j));
         if (!j)
@@ -43,17 +37,6 @@ static int job_add(struct import *im, struct job proto)
         return 0;
 }
 
-static int add_root(struct import *im, struct tree *t)
-{
-        if (!t->height)
-                return 0;
-        int rc = job_add(
-            im, (struct job){.entry = t->root_entry, .tree = t, .level = (uint8_t)(t->height - 1)});
-        if (rc == 0)
-                group_live_inc(im->pool, t->root_entry.addr);
-        return rc;
-}
-
 static int take_inode(struct import *im, const struct job *j)
 {
         struct volume v = {0};
@@ -62,10 +45,10 @@ static int take_inode(struct import *im, const struct job *j)
         if (rc < 0)
                 return rc;
         if (j->index >= MAX_VOLUMES || pool_tree(im->pool, v.tree.id) ||
-            volume_by_name(im->pool, v.name) || volume_by_uuid(im->pool, &v.uuid))
+            (!v.dying && (volume_by_name(im->pool, v.name) || volume_by_uuid(im->pool, &v.uuid))) ||
+            !addr_valid(im->pool, v.tree.root_entry.addr))
                 return -EBADMSG;
-        struct volume *vol = catalog_add(im->pool, &v, (uint32_t)j->index);
-        return vol ? add_root(im, &vol->tree) : -ENOMEM;
+        return catalog_add(im->pool, &v, (uint32_t)j->index) ? 0 : -ENOMEM;
 }
 
 static int take_page(struct import *im, const struct job *j)
@@ -74,6 +57,10 @@ static int take_page(struct import *im, const struct job *j)
         int rc =
             page_decode(im->pool, j->tree, j->parent, j->slot, j->level, j->index, j->read.buf, &p);
 
+        if (rc == 0) {
+                j->tree->npages++;
+                im->pool->npages++;
+        }
         for (uint16_t i = 0; rc == 0 && i < ENTRIES; i++) {
                 struct entry e = {p->addr[i], p->crc[i]};
                 uint64_t index = p->index * ENTRIES + i;
@@ -86,8 +73,9 @@ static int take_page(struct import *im, const struct job *j)
                                                       .slot = i,
                                                       .level = (uint8_t)(p->level - 1),
                                                       .index = index});
-                else if (!j->tree->vol)
+                else
                         rc = job_add(im, (struct job){.entry = e, .inode = true, .index = index});
+                j->tree->live += !p->level;
         }
         return rc;
 }
@@ -138,6 +126,12 @@ static void pump(struct import *im)
 
 void load_start(struct import *im)
 {
-        im->status = add_root(im, &im->pool->catalog);
+        struct tree *t = &im->pool->catalog;
+
+        im->status = 0;
+        if (t->height)
+                im->status = job_add(im, (struct job){.entry = t->root_entry,
+                                                      .tree = t,
+                                                      .level = (uint8_t)(t->height - 1)});
         pump(im);
 }

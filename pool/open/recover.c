@@ -38,27 +38,82 @@ static int by_seq(const void *a, const void *b)
         return x->h.seq < y->h.seq ? -1 : x->h.seq > y->h.seq;
 }
 
-static void apply(struct import *im)
+static bool counts(const struct import *im, const struct found *f)
+{
+        return !f->dropped && f->h.kind == HEADER_BATCH && f->h.seq > im->root.seq;
+}
+
+static int apply_batch(struct import *im, const struct found *f)
+{
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+        int rc = 0;
+
+        while (rc == 0 &&
+               record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
+                rc = record_apply(im->pool, &rec, f->h.seq, f->group->id,
+                                  f->h.offset + f->h.header_blocks);
+        return rc;
+}
+
+static void apply_some(struct import *im);
+
+static void pages_there(struct batch_pins *b)
+{
+        apply_some(b->ctx);
+}
+
+/* Has the table pages of the batches read that come next. */
+static int look_ahead(struct import *im)
+{
+        for (; im->pinned < im->nfound && im->pinned - im->applied < APPLY_AHEAD; im->pinned++) {
+                struct found *f = &im->found[im->pinned];
+                struct batch_pins **b = &im->ahead[im->pinned % APPLY_AHEAD];
+                *b = NULL;
+                if (!counts(im, f))
+                        continue;
+                batch_pins_take(im->pool, f->buf + HEADER_FIXED, f->h.record_bytes, pages_there, im,
+                                b);
+                if (!*b)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static void apply_some(struct import *im)
 {
         int rc = 0;
 
-        if (im->nfound)
-                qsort(im->found, im->nfound, sizeof(*im->found), by_seq);
-        for (uint32_t i = 0; i < im->nfound && rc == 0; i++) {
-                struct found *f = &im->found[i];
-                struct record rec;
-                uint32_t pos = 0, data = 0;
-                if (f->dropped || f->h.kind != HEADER_BATCH || f->h.seq <= im->root.seq)
-                        continue;
-                while (rc == 0 &&
-                       record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
-                        rc = record_apply(im->pool, &rec, f->h.seq, f->group->id,
-                                          f->h.offset + f->h.header_blocks);
+        if (im->applying)
+                return;
+        im->applying = true;
+        while ((rc = look_ahead(im)) == 0 && im->applied < im->nfound) {
+                struct found *f = &im->found[im->applied];
+                struct batch_pins *b = im->ahead[im->applied % APPLY_AHEAD];
+                if (b && b->loading) {
+                        im->applying = false;
+                        return;
+                }
+                if (b)
+                        rc = b->status < 0 ? b->status : apply_batch(im, f);
+                if (rc < 0)
+                        break;
+                batch_pins_free(b);
+                free(f->buf);
+                f->buf = NULL;
+                im->applied++;
         }
         if (rc < 0)
                 import_fail(im, -rc, "pool %s: replaying: %s", im->pool->name, strerror(-rc));
         else
                 settle_start(im);
+}
+
+static void apply(struct import *im)
+{
+        if (im->nfound)
+                qsort(im->found, im->nfound, sizeof(*im->found), by_seq);
+        apply_some(im);
 }
 
 /* ---- 2: verify ---- */

@@ -50,19 +50,6 @@ static void zone_op(struct import *im, struct group *g, enum zdev_op op)
         pio_submit(im->pool, group_dev(im->pool, g)->dev, &z->pio);
 }
 
-static bool only_pages(const struct found *f)
-{
-        struct record rec;
-        uint32_t pos = 0, data = 0;
-
-        if (f->h.kind == HEADER_SUMMARY)
-                return true;
-        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
-                if (rec.type != RECORD_PAGE && rec.type != RECORD_INODE)
-                        return false;
-        return true;
-}
-
 static void settle_walked(struct import *im, struct group *g, bool was_free)
 {
         struct pool *pool = im->pool;
@@ -75,7 +62,7 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 if (f->group != g || f->dropped)
                         continue;
                 n++;
-                pages &= only_pages(f);
+                pages &= f->h.cls == CLASS_TABLE; /* which hold nothing but pages and inodes */
                 summary = f->h.kind == HEADER_SUMMARY;
                 g->cls = (enum cls)f->h.cls;
                 g->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
@@ -137,19 +124,6 @@ void settle_start(struct import *im)
                 checkpoint_next(im);
 }
 
-static void dirty_retired(struct pool *pool, const struct import *im, struct tree *t,
-                          struct page *p)
-{
-        uint64_t addr = p->parent ? p->parent->addr[p->slot] : t->root_entry.addr;
-
-        for (unsigned i = 0; p->level && i < ENTRIES; i++)
-                if (p->child[i])
-                        dirty_retired(pool, im, t, p->child[i]);
-        if (addr && pool->groups[addr_group(addr)]->state == GROUP_SEALED &&
-            im->root.groups[addr_group(addr)].state != ROOT_GROUP_SEALED)
-                page_mark_dirty(pool, t, p);
-}
-
 /* Counters and lists from the states, which are final now. */
 static void checkpoint_next(struct import *im)
 {
@@ -174,14 +148,9 @@ static void checkpoint_next(struct import *im)
         bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
         list_for_each (vol, &pool->volumes, node) {
                 bitmap_set_range(&pool->slots, vol->slot, 1);
-                struct entry inode = tree_get(&pool->catalog, vol->slot);
-                if (im->retired_tables && vol->tree.root)
-                        dirty_retired(pool, im, &vol->tree, vol->tree.root);
-                if (im->retired_tables && inode.addr &&
-                    pool->groups[addr_group(inode.addr)]->state == GROUP_SEALED)
-                        vol->dirty = true;
         }
-        if (im->retired_tables && pool->catalog.root)
-                dirty_retired(pool, im, &pool->catalog, pool->catalog.root);
-        import_replayed(im);
+        if (im->retired_tables)
+                retired_start(im);
+        else
+                import_replayed(im);
 }

@@ -106,11 +106,14 @@ static void page_written(struct item *it, int status)
         struct pool *pool = it->ctx;
         struct ckpt *c = &pool->ckpt;
 
+        struct tree *t = pool_tree(pool, it->tree);
+
         c->pending--;
+        if (it->type == RECORD_PAGE && t)
+                page_is_written(t, it->level, it->index, it->addr);
         if (status == 0)
                 return;
         c->status = status;
-        struct tree *t = pool_tree(pool, it->tree);
         if (it->type == RECORD_PAGE) {
                 if (t)
                         tree_dirty_page_at(pool, t, it->level, it->index, it->addr);
@@ -161,6 +164,7 @@ static int save_page(struct pool *pool, struct tree *t, struct page *p)
         if (rc < 0)
                 return rc;
         p->dirty = false;
+        p->writing = true;
         pool->ndirty--;
         uint64_t *addr = p->parent ? &p->parent->addr[p->slot] : &t->root_entry.addr;
         uint32_t *crc = p->parent ? &p->parent->crc[p->slot] : &t->root_entry.crc;

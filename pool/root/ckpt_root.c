@@ -93,8 +93,12 @@ void root_note_tables(struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                if (g->cls == CLASS_TABLE && !g->freeing && g->state != GROUP_FREE)
-                        note_group(g, &pool->ckpt.root.groups[i]);
+                struct root_group *r = &pool->ckpt.root.groups[i];
+                uint32_t live = r->live; /* of the tables this root names */
+                if (g->cls != CLASS_TABLE || g->freeing || g->state == GROUP_FREE)
+                        continue;
+                note_group(g, r);
+                r->live = live;
         }
 }
 

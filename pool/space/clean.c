@@ -13,6 +13,7 @@
  */
 #include "pool/internal.h"
 #include "pool/log/walk.h"
+#include "pool/table/batch_pins.h"
 
 #include "base/crc32c.h"
 
@@ -33,6 +34,8 @@ struct cleaner {
         struct list items; /* moves not queued yet */
         uint32_t nitems, writing;
         bool reading, ended;
+        struct batch_pins *pins; /* of the batch at off */
+        bool loading; /* they are not ready yet */
         uint64_t wait_root; /* not before the root of that generation, or its failure */
         bool marked; /* table pages of the victim: they go with the next checkpoint */
         uint64_t paid; /* user blocks already answered with cleaning */
@@ -124,6 +127,7 @@ static void release(struct cleaner *c, bool walked)
 {
         struct group *g = c->victim;
 
+        batch_pins_free(steal_ptr(&c->pins)); /* taken, and then the rest was found to be dead */
         g->busy = false;
         if (g->live && walked)
                 g->unclean = true; /* cannot be read, or goes with the next checkpoint */
@@ -134,10 +138,21 @@ static void release(struct cleaner *c, bool walked)
         c->victim = NULL;
 }
 
+/* The pages that were held for it are not for its sake any more. */
+static void item_through(struct item *it)
+{
+        struct batch_pins *b = it->ctx;
+
+        if (!--b->users)
+                batch_pins_free(b);
+}
+
 static void moved(struct item *it, int status)
 {
-        struct cleaner *c = it->ctx;
+        struct batch_pins *b = it->ctx;
+        struct cleaner *c = b->ctx;
 
+        item_through(it);
         c->writing--;
         step(c);
 }
@@ -179,7 +194,8 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
         it->from = e.addr;
         it->from_generation = c->victim->generation;
         it->done = moved;
-        it->ctx = c;
+        it->ctx = c->pins;
+        c->pins->users++;
         list_add_tail(&c->items, &it->node);
         c->nitems++;
         c->credit -= MIN(c->credit, 1u);
@@ -193,14 +209,16 @@ static bool give_up(struct cleaner *c)
         struct pool *pool = c->pool;
         struct stream *s = pool_stream(pool, CLASS_CLEAN, c->victim->copies);
 
-        if (c->reading || list_empty(&s->items) || !stream_kind_idle(pool, s) || pool->frozen ||
-            pool->ckpt.state != CKPT_IDLE || pool->count.free != pool->count.ready ||
-            pool->count.emptied || group_moves_fit(pool, s->copies, s->nitems))
+        if (c->reading || c->loading || list_empty(&s->items) || !stream_kind_idle(pool, s) ||
+            pool->frozen || pool->ckpt.state != CKPT_IDLE ||
+            pool->count.free != pool->count.ready || pool->count.emptied ||
+            group_moves_fit(pool, s->copies, s->nitems))
                 return false;
         list_splice_tail(&c->items, &s->items);
         while (!list_empty(&c->items)) {
                 struct item *it = list_first(&c->items, struct item, node);
                 list_del(&it->node);
+                item_through(it);
                 item_free(pool, it);
         }
         c->writing -= s->nitems;
@@ -242,6 +260,37 @@ static void clean_record(struct cleaner *c, const struct header *h, const struct
                 else if (t->vol)
                         move_block(c, t, index, e, c->win + (size_t)(off - c->win_off) * ZP_BLOCK);
         }
+}
+
+static void pages_there(struct batch_pins *b)
+{
+        struct cleaner *c = b->ctx;
+
+        c->loading = false;
+        step(c);
+}
+
+/* The table pages of the batch's owners are in RAM. They stay until what is moved of it was. */
+static bool have_pages(struct cleaner *c, const struct header *h, const uint8_t *buf)
+{
+        if (c->pins)
+                return true;
+        c->loading = !batch_pins_take(c->pool, buf + HEADER_FIXED, h->record_bytes, pages_there, c,
+                                      &c->pins);
+        if (!c->pins) {
+                c->loading = false;
+                c->ended = true;
+                return false;
+        }
+        return !c->loading;
+}
+
+static void drop_pages(struct cleaner *c)
+{
+        struct batch_pins *b = steal_ptr(&c->pins);
+
+        if (!--b->users)
+                batch_pins_free(b);
 }
 
 static void window_read(struct pio *p, int status)
@@ -332,8 +381,14 @@ static void clean_batch(struct cleaner *c)
                 ckpt_start(c->pool, NULL);
                 return;
         }
-        while (record_next(buf + HEADER_FIXED, h.record_bytes, &pos, &data, &rec) > 0)
+        if (!have_pages(c, &h, buf))
+                return;
+        c->pins->users++;
+        /* where a page cannot be read nobody knows what lives: it stays */
+        while (c->pins->status == 0 &&
+               record_next(buf + HEADER_FIXED, h.record_bytes, &pos, &data, &rec) > 0)
                 clean_record(c, &h, &rec);
+        drop_pages(c);
         c->off += h.header_blocks + h.data_blocks;
         c->prev_seq = h.seq;
         c->prev_sum = h.sum;
@@ -367,7 +422,7 @@ static bool must_wait(struct cleaner *c)
  * moves of the last one are written. */
 static void step(struct cleaner *c)
 {
-        while (!c->pool->dead && c->victim && !c->reading) {
+        while (!c->pool->dead && c->victim && !c->reading && !c->loading) {
                 if (!c->victim->live)
                         c->ended = true; /* the rest of the walk would find nothing */
                 if (c->nitems >= CHUNK || c->ended) {

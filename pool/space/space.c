@@ -59,10 +59,12 @@ uint64_t space_table_room(const struct pool *pool)
         return room > fixed ? room - fixed : 0;
 }
 
-/* The pages of one checkpoint must fit into what is kept free for tables. */
+/* The pages of one checkpoint must fit into what is kept free for tables, and changed pages into
+ * what RAM tables may take. */
 uint64_t space_dirty_limit(const struct pool *pool)
 {
-        return MAX((uint64_t)pool->min_cap * 3 / 4, pool->budget / 64);
+        return MIN(MAX((uint64_t)pool->min_cap * 3 / 4, pool->budget / 64),
+                   pager_dirty_limit(pool));
 }
 
 uint32_t space_extra_groups(const struct pool *pool)

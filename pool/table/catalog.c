@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const uint8_t magic_inode[4] = {'Z', 'P', 'I', 'N'};
-enum { INODE_VERSION = 1 };
+enum { INODE_VERSION = 2, INODE_DYING = 1 };
 
 bool volume_name_valid(const char *name)
 {
@@ -39,8 +39,11 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         put_le32(buf + 56, vol->tree.root_entry.crc);
         put_u8(buf + 60, vol->tree.height);
         put_u8(buf + 61, vol->copies);
+        put_u8(buf + 62, vol->dying ? INODE_DYING : 0);
         put_le64(buf + 64, vol->created_seq);
         put_le64(buf + 72, vol->user_blocks);
+        put_le64(buf + 80, vol->tree.live);
+        put_le64(buf + 88, vol->tree.npages);
         memcpy(buf + 128, vol->name, strlen(vol->name));
         memcpy(buf + INODE_FIXED, vol->owner, vol->owner_len);
         return INODE_FIXED + vol->owner_len;
@@ -63,13 +66,19 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
         vol->tree.root_entry.crc = get_le32(buf + 56);
         vol->tree.height = get_u8(buf + 60);
         vol->copies = get_u8(buf + 61);
+        vol->dying = get_u8(buf + 62) & INODE_DYING;
         vol->created_seq = get_le64(buf + 64);
         vol->user_blocks = get_le64(buf + 72);
+        vol->tree.live = get_le64(buf + 80);
+        vol->tree.npages = get_le64(buf + 88);
         memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
         if (!volume_name_valid(vol->name) || uuid_is_nil(&vol->uuid) || !vol->size_bytes ||
             vol->size_bytes > VOLUME_MAX_BYTES || vol->size_bytes % VOLUME_SECTOR || !vol->copies ||
             vol->copies > POOL_MAX_GROUP_WIDTH || vol->tree.id <= CATALOG_TREE ||
-            vol->tree.height > MAX_HEIGHT || !vol->tree.height != !vol->tree.root_entry.addr)
+            vol->tree.height > MAX_HEIGHT || !vol->tree.height != !vol->tree.root_entry.addr ||
+            !vol->tree.height != !vol->tree.npages ||
+            vol->tree.live > VOLUME_MAX_BYTES / ZP_BLOCK ||
+            vol->tree.npages > VOLUME_MAX_BYTES / ZP_BLOCK || (!vol->tree.npages && vol->tree.live))
                 return -EBADMSG;
         return 0;
 }
@@ -96,10 +105,14 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         vol->slot = slot;
         vol->context = NULL;
         vol->tree.vol = vol;
+        list_init(&vol->tree.pins);
         list_init(&vol->locks);
         list_add_tail(&pool->volumes, &vol->node);
         list_add_tail(&pool->trees[vol->tree.id % TREE_BUCKETS], &vol->tree.node);
         pool->nvolumes++;
+        pool->ndying += vol->dying;
+        pool->live += vol->tree.live;
+        pool->npages += vol->tree.npages;
         if (!bitmap_test(&pool->slots, slot))
                 bitmap_set_range(&pool->slots, slot, 1);
         if (pool->next_tree <= vol->tree.id)
@@ -107,15 +120,26 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         return vol;
 }
 
-void catalog_remove(struct pool *pool, struct volume *vol, bool count_live)
+void catalog_forget(struct pool *pool, struct volume *vol)
 {
-        tree_drop(pool, &vol->tree, count_live);
-        if (count_live)
-                tree_set(pool, &pool->catalog, vol->slot, (struct entry){0});
+        tree_forget(pool, &vol->tree);
         list_del(&vol->tree.node);
         list_del(&vol->node);
+        free(vol);
+}
+
+void catalog_delete(struct pool *pool, struct volume *vol)
+{
+        vol->dirty = true;
+        pool->ndying += !vol->dying;
+        vol->dying = true;
+        if (vol->tree.height)
+                return;
+        pager_forget_tree(pool, &vol->tree);
+        tree_set(pool, &pool->catalog, vol->slot, (struct entry){0});
         pool->nvolumes--;
-        free(vol); /* the slot stays taken until the deletion is durable */
+        pool->ndying--;
+        catalog_forget(pool, vol); /* the slot stays taken until the deletion is durable */
 }
 
 struct volume *volume_by_name(struct pool *pool, const char *name)
@@ -123,7 +147,7 @@ struct volume *volume_by_name(struct pool *pool, const char *name)
         struct volume *vol;
 
         list_for_each (vol, &pool->volumes, node) {
-                if (!strcmp(vol->name, name))
+                if (!vol->dying && !strcmp(vol->name, name))
                         return vol;
         }
         return NULL;
@@ -134,7 +158,7 @@ struct volume *volume_by_uuid(struct pool *pool, const struct uuid *uuid)
         struct volume *vol;
 
         list_for_each (vol, &pool->volumes, node) {
-                if (uuid_equal(&vol->uuid, uuid))
+                if (!vol->dying && uuid_equal(&vol->uuid, uuid))
                         return vol;
         }
         return NULL;
@@ -144,6 +168,8 @@ struct volume *volume_next(struct pool *pool, struct volume *prev)
 {
         struct list *next = prev ? prev->node.next : pool->volumes.next;
 
+        while (next != &pool->volumes && list_entry(next, struct volume, node)->dying)
+                next = next->next;
         return next == &pool->volumes ? NULL : list_entry(next, struct volume, node);
 }
 

@@ -2,7 +2,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPIN"
- *        4    2  version, 1
+ *        4    2  version, 2
  *        6    2  length of the ownership record
  *        8    8  tree
  *       16    8  parent tree, 0: none
@@ -12,10 +12,13 @@
  *       56    4  table root entry: crc32c
  *       60    1  table height, levels
  *       61    1  copies, 1..3
- *       62    2  zero
+ *       62    1  flags: bit 0 deleted, its blocks are being unmapped
+ *       63    1  zero
  *       64    8  sequence of its creation
  *       72    8  blocks written by users
- *       80   48  zero
+ *       80    8  mapped blocks of the table
+ *       88    8  pages of the table
+ *       96   32  zero
  *      128  128  name, NUL-padded
  *      256       ownership record
  *

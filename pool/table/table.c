@@ -1,4 +1,4 @@
-/* Block tables: radix trees of pages of 340 entries, wholly in RAM.
+/* Block tables: radix trees of pages of 340 entries.
  *
  * A tree of height h maps 340^h blocks; it grows at the root when a higher index is set and is
  * never made lower until it is empty. Pages without entries are removed. A dirty page has only
@@ -11,12 +11,14 @@
  * A page on disk: 0 magic "ZT" (2), 2 level (1), 3 version (1), 4 low half of the index (4),
  * 8 tree (8), 16 340 entries of { address (8), crc32c (4) }. Its own crc32c stands in its parent.
  *
- * Left out: pages do not leave RAM (4.1 KiB for 1.3 MiB of mapped data).
+ * Pages may be out of RAM (pager.c). Whoever asks for an entry or changes one holds the pages of
+ * its range by a pin; stepping upon one that is not there is a fault of this program.
  */
 #include "pool/internal.h"
 
 #include "base/le.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,27 +39,80 @@ int tree_height_for(uint64_t nblocks)
         return h;
 }
 
-static struct page *page_new(struct pool *pool, struct tree *t, struct page *parent, uint16_t slot,
-                             uint8_t level, uint64_t index)
+uint64_t table_reach(unsigned level)
 {
-        size_t size = sizeof(struct page) + (level ? ENTRIES * sizeof(struct page *) : 0);
-        struct page *p = calloc(1, size);
+        return reach[level];
+}
+
+static size_t page_size(uint8_t level)
+{
+        return sizeof(struct page) + (level ? ENTRIES * sizeof(struct page *) : 0);
+}
+
+size_t page_bytes(uint8_t level)
+{
+        return (page_size(level) + 8 + 15) / 16 * 16;
+}
+
+/* Room for a page in RAM, in its place. */
+static struct page *page_place(struct pool *pool, struct tree *t, struct page *parent,
+                               uint16_t slot, uint8_t level, uint64_t index)
+{
+        struct page *p = calloc(1, page_size(level));
 
         if (!p)
                 return NULL;
         p->parent = parent;
+        p->tree = t;
         p->slot = slot;
         p->level = level;
         p->index = index;
-        t->npages++;
-        pool->npages++;
+        p->touched = true;
+        list_add_tail(&pool->pager.pages, &p->node);
+        pool->pager.bytes += page_bytes(level);
         if (parent) {
                 parent->child[slot] = p;
+                parent->children++;
         } else {
                 t->root = p;
                 t->height = (uint8_t)(level + 1);
         }
         return p;
+}
+
+/* A page of its own that the tree did not have. */
+static struct page *page_new(struct pool *pool, struct tree *t, struct page *parent, uint16_t slot,
+                             uint8_t level, uint64_t index)
+{
+        struct page *p = page_place(pool, t, parent, slot, level, index);
+
+        if (p) {
+                t->npages++;
+                pool->npages++;
+        }
+        return p;
+}
+
+/* Takes the page out of RAM, and nothing else. */
+static void page_unplace(struct pool *pool, struct page *p)
+{
+        if (p->dirty)
+                pool->ndirty--;
+        if (p->parent) {
+                p->parent->child[p->slot] = NULL;
+                p->parent->children--;
+        } else {
+                p->tree->root = NULL;
+        }
+        list_del(&p->node);
+        pool->pager.bytes -= page_bytes(p->level);
+        free(p);
+}
+
+void page_evict(struct pool *pool, struct page *p)
+{
+        assert(!p->dirty && !p->writing && !p->children);
+        page_unplace(pool, p);
 }
 
 void page_mark_dirty(struct pool *pool, struct tree *t, struct page *p)
@@ -78,16 +133,12 @@ static void page_remove(struct pool *pool, struct tree *t, struct page *p)
                 struct page *parent = p->parent;
                 uint64_t addr = parent ? parent->addr[p->slot] : t->root_entry.addr;
 
-                if (p->dirty)
-                        pool->ndirty--;
                 if (parent) {
-                        parent->child[p->slot] = NULL;
                         parent->addr[p->slot] = 0;
                         parent->crc[p->slot] = 0;
                         parent->used--;
                         page_mark_dirty(pool, t, parent);
                 } else {
-                        t->root = NULL;
                         t->root_entry = (struct entry){0};
                         t->height = 0;
                         t->root_changed = true;
@@ -98,9 +149,18 @@ static void page_remove(struct pool *pool, struct tree *t, struct page *p)
                         group_live_dec(pool, addr);
                 t->npages--;
                 pool->npages--;
-                free(p);
+                page_unplace(pool, p);
                 p = parent;
         }
+}
+
+/* The page below it on the way to the index, or NULL: the tree has none. */
+static struct page *below(const struct page *p, uint64_t index)
+{
+        uint16_t slot = (uint16_t)(index / reach[p->level] % ENTRIES);
+
+        assert(p->child[slot] || !p->addr[slot]); /* held by a pin */
+        return p->child[slot];
 }
 
 /* The leaf that holds the index, or NULL. */
@@ -108,10 +168,11 @@ static struct page *descend(const struct tree *t, uint64_t index)
 {
         struct page *p = t->root;
 
-        if (!p || index >= reach[t->height])
+        if (!t->height || index >= reach[t->height])
                 return NULL;
+        assert(p);
         while (p && p->level)
-                p = p->child[index / reach[p->level] % ENTRIES];
+                p = below(p, index);
         return p;
 }
 
@@ -142,26 +203,29 @@ struct entry tree_get(const struct tree *t, uint64_t index)
 /* Makes the tree reach the index and returns the leaf. */
 static struct page *grow_to(struct pool *pool, struct tree *t, uint64_t index)
 {
-        if (!t->root && !page_new(pool, t, NULL, 0, (uint8_t)(tree_height_for(index + 1) - 1), 0))
+        if (!t->height && !page_new(pool, t, NULL, 0, (uint8_t)(tree_height_for(index + 1) - 1), 0))
                 return NULL;
         while (index >= reach[t->height]) {
-                struct page *old = t->root;
-                struct page *up = page_new(pool, t, NULL, 0, (uint8_t)(old->level + 1), 0);
+                struct page *old = t->root; /* NULL: not in RAM */
+                struct page *up = page_new(pool, t, NULL, 0, t->height, 0);
                 if (!up)
                         return NULL;
-                up->child[0] = old;
                 up->addr[0] = t->root_entry.addr;
                 up->crc[0] = t->root_entry.crc;
                 up->used = 1;
-                old->parent = up;
-                old->slot = 0;
+                if (old) {
+                        up->child[0] = old;
+                        up->children = 1;
+                        old->parent = up;
+                        old->slot = 0;
+                }
                 t->root_entry = (struct entry){0};
                 page_mark_dirty(pool, t, up);
         }
         struct page *p = t->root;
         while (p && p->level) {
                 uint16_t slot = (uint16_t)(index / reach[p->level] % ENTRIES);
-                struct page *next = p->child[slot];
+                struct page *next = below(p, index);
                 if (!next) {
                         next = page_new(pool, t, p, slot, (uint8_t)(p->level - 1),
                                         index / reach[p->level]);
@@ -212,20 +276,25 @@ int tree_set(struct pool *pool, struct tree *t, uint64_t index, struct entry e)
         return 0;
 }
 
-uint64_t tree_next_mapped(const struct tree *t, uint64_t from, uint64_t end)
+/* The lowest page in RAM on the way to the index, which the tree reaches; NULL: not even the root.
+ */
+static struct page *lowest(const struct tree *t, uint64_t index)
 {
-        if (!t->root)
-                return end;
+        struct page *p = t->root;
+
+        while (p && p->level && p->child[index / reach[p->level] % ENTRIES])
+                p = p->child[index / reach[p->level] % ENTRIES];
+        return p;
+}
+
+uint64_t tree_next_maybe(const struct tree *t, uint64_t from, uint64_t end)
+{
         while (from < end) {
-                if (from >= reach[t->height])
+                if (!t->height || from >= reach[t->height])
                         return end;
-                struct page *p = t->root;
-                while (p->level) {
-                        struct page *next = p->child[from / reach[p->level] % ENTRIES];
-                        if (!next)
-                                break;
-                        p = next;
-                }
+                struct page *p = lowest(t, from);
+                if (!p || (p->level && p->addr[from / reach[p->level] % ENTRIES]))
+                        return from;
                 if (p->level) { /* nothing below this entry */
                         from = (from / reach[p->level] + 1) * reach[p->level];
                         continue;
@@ -236,6 +305,44 @@ uint64_t tree_next_mapped(const struct tree *t, uint64_t from, uint64_t end)
                                 return from;
         }
         return end;
+}
+
+uint64_t tree_next_mapped(const struct tree *t, uint64_t from, uint64_t end)
+{
+        uint64_t at = tree_next_maybe(t, from, end);
+
+        assert(at >= end || !lowest(t, at)->level);
+        return at;
+}
+
+bool tree_next_absent(const struct tree *t, unsigned level, uint64_t *at, uint64_t end,
+                      struct absent *ret_page)
+{
+        while (*at < end && t->height > level && *at < reach[t->height]) {
+                struct page *p = t->root;
+                while (p && p->level > level && p->child[*at / reach[p->level] % ENTRIES]) {
+                        p->touched = true;
+                        p = p->child[*at / reach[p->level] % ENTRIES];
+                }
+                if (!p) {
+                        *ret_page = (struct absent){(uint8_t)(t->height - 1), 0, t->root_entry};
+                        *at = end;
+                        return true;
+                }
+                p->touched = true;
+                if (p->level <= level) {
+                        *at = (*at / reach[p->level + 1] + 1) * reach[p->level + 1];
+                        continue;
+                }
+                uint64_t index = *at / reach[p->level];
+                struct entry e = {p->addr[index % ENTRIES], p->crc[index % ENTRIES]};
+                *at = (index + 1) * reach[p->level];
+                if (e.addr) {
+                        *ret_page = (struct absent){(uint8_t)(p->level - 1), index, e};
+                        return true;
+                }
+        }
+        return false;
 }
 
 void tree_clear_range(struct pool *pool, struct tree *t, uint64_t index, uint64_t count)
@@ -273,44 +380,41 @@ void tree_cost(const struct tree *t, uint64_t first, uint64_t n, uint64_t *ret_b
         *ret_pages = pages + (blocks && want > 3 ? 3 : 0);
 }
 
-static void drop_page(struct pool *pool, struct tree *t, struct page *p, bool count_live)
+static void forget(struct pool *pool, struct page *p)
 {
-        for (unsigned i = 0; i < ENTRIES; i++) {
-                if (p->level && p->child[i])
-                        drop_page(pool, t, p->child[i], count_live);
-                if (!(p->addr[i] & ADDR_MAPPED))
-                        continue;
-                if (count_live)
-                        group_live_dec(pool, p->addr[i]);
-                if (!p->level && t->vol)
-                        pool->live--;
-        }
-        if (p->dirty)
-                pool->ndirty--;
-        pool->npages--;
-        free(p);
+        for (unsigned i = 0; p->level && p->children && i < ENTRIES; i++)
+                if (p->child[i])
+                        forget(pool, p->child[i]);
+        page_unplace(pool, p);
 }
 
-void tree_drop(struct pool *pool, struct tree *t, bool count_live)
+void tree_forget(struct pool *pool, struct tree *t)
 {
         if (t->root)
-                drop_page(pool, t, t->root, count_live);
-        if (count_live && t->root_entry.addr)
-                group_live_dec(pool, t->root_entry.addr);
-        t->root = NULL;
-        t->root_entry = (struct entry){0};
-        t->height = 0;
-        t->live = 0;
-        t->npages = 0;
-        t->root_changed = true;
+                forget(pool, t->root);
+}
+
+static struct page *page_at(const struct tree *t, unsigned level, uint64_t index, uint64_t addr)
+{
+        struct page *p = tree_find_page(t, level, index);
+
+        return p && (p->parent ? p->parent->addr[p->slot] : t->root_entry.addr) == addr ? p : NULL;
+}
+
+void page_is_written(struct tree *t, unsigned level, uint64_t index, uint64_t addr)
+{
+        struct page *p = page_at(t, level, index, addr);
+
+        if (p)
+                p->writing = false;
 }
 
 bool tree_dirty_page_at(struct pool *pool, struct tree *t, unsigned level, uint64_t index,
                         uint64_t addr)
 {
-        struct page *p = tree_find_page(t, level, index);
+        struct page *p = page_at(t, level, index, addr);
 
-        if (!p || (p->parent ? p->parent->addr[p->slot] : t->root_entry.addr) != addr)
+        if (!p)
                 return false;
         page_mark_dirty(pool, t, p);
         return true;
@@ -330,8 +434,7 @@ void page_encode(const struct tree *t, const struct page *p, uint8_t *buf)
         }
 }
 
-/* Addresses from disk must lie in a group that can hold data. */
-static bool addr_valid(const struct pool *pool, uint64_t addr)
+bool addr_valid(const struct pool *pool, uint64_t addr)
 {
         if (!(addr & ADDR_MAPPED))
                 return addr == 0 || addr == ADDR_HOLE;
@@ -340,34 +443,39 @@ static bool addr_valid(const struct pool *pool, uint64_t addr)
                addr_offset(addr) < pool->groups[addr_group(addr)]->cap;
 }
 
-int page_decode(struct pool *pool, struct tree *t, struct page *parent, uint16_t slot,
-                uint8_t level, uint64_t index, const uint8_t *buf, struct page **ret_page)
+int page_check(const struct pool *pool, uint64_t tree, uint8_t level, uint64_t index,
+               const uint8_t *buf)
 {
+        bool any = false;
+
         if (buf[0] != 'Z' || buf[1] != 'T' || get_u8(buf + 2) != level ||
             get_u8(buf + 3) != PAGE_VERSION || get_le32(buf + 4) != (uint32_t)index ||
-            get_le64(buf + 8) != t->id)
+            get_le64(buf + 8) != tree)
                 return -EBADMSG;
         for (unsigned i = 0; i < ENTRIES; i++) {
                 uint64_t addr = get_le64(buf + 16 + 12 * i);
                 if (!addr_valid(pool, addr) || (level && (addr & ADDR_HOLE)))
                         return -EBADMSG;
+                any |= addr != 0;
         }
-        struct page *p = page_new(pool, t, parent, slot, level, index);
+        return any ? 0 : -EBADMSG;
+}
+
+int page_decode(struct pool *pool, struct tree *t, struct page *parent, uint16_t slot,
+                uint8_t level, uint64_t index, const uint8_t *buf, struct page **ret_page)
+{
+        int rc = page_check(pool, t->id, level, index, buf);
+
+        if (rc < 0)
+                return rc;
+        struct page *p = page_place(pool, t, parent, slot, level, index);
         if (!p)
                 return -ENOMEM;
         for (unsigned i = 0; i < ENTRIES; i++) {
                 p->addr[i] = get_le64(buf + 16 + 12 * i);
                 p->crc[i] = get_le32(buf + 24 + 12 * i);
                 p->used = (uint16_t)(p->used + (p->addr[i] != 0));
-                if (!(p->addr[i] & ADDR_MAPPED))
-                        continue;
-                group_live_inc(pool, p->addr[i]);
-                if (level)
-                        continue;
-                t->live++;
-                if (t->vol)
-                        pool->live++;
         }
         *ret_page = p;
-        return p->used ? 0 : -EBADMSG;
+        return 0;
 }

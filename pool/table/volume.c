@@ -1,6 +1,8 @@
 /* Control operations on volumes: each is one record in one batch of the user class, durable when it
  * is reported. What unmaps (clear, delete) locks the whole volume first, so that no write of it is
- * in flight; what changes ownership flushes first, so that the data before it is durable too. */
+ * in flight; what changes ownership flushes first, so that the data before it is durable too.
+ * Clearing is many records in place of one (unmap.c); a deletion is durable before its blocks go,
+ * and reported when they are gone. */
 #include "pool/table/catalog.h"
 
 #include "base/le.h"
@@ -20,6 +22,13 @@ struct control {
         uint32_t slot;
         uint64_t reserved;
         bool flush_first, locked;
+        bool clears;
+        struct unmap unmap;
+        uint64_t tree; /* delete: of the volume */
+        bool dying; /* delete: it has blocks, which the reaper takes away */
+        bool waits; /* delete: durable, for the reaper */
+        bool reaped,
+            slot_kept; /* delete: the reaper is through; the slot is no more this one's to free */
         int status;
         void *ctx;
         void (*done)(void *ctx, int status);
@@ -32,7 +41,7 @@ static void finish(struct control *c)
         struct volume *vol = NULL;
 
         list_del(&c->node);
-        if (!c->created && c->fresh && c->status == 0)
+        if (!c->created && c->fresh && c->status == 0 && !c->slot_kept)
                 bitmap_clear_range(&c->pool->slots, c->slot, 1);
         if (c->created) {
                 vol = c->status == 0 ? volume_by_uuid(c->pool, &c->fresh->uuid) : NULL;
@@ -67,8 +76,26 @@ static void flushed(struct flush_wait *w, int status)
 {
         struct control *c = container_of(w, struct control, flush);
 
+        if (status == 0 && c->dying && !c->reaped) {
+                c->waits = true;
+                return;
+        }
         c->status = status;
         finish(c);
+}
+
+void volume_reaped(struct pool *pool, uint64_t tree)
+{
+        struct control *c;
+
+        list_for_each (c, &pool->creating, node) {
+                if (c->tree != tree)
+                        continue;
+                c->reaped = c->slot_kept = true;
+                if (c->waits)
+                        end_later(c, 0);
+                return;
+        }
 }
 
 static void applied(struct item *it, int status)
@@ -82,7 +109,21 @@ static void applied(struct item *it, int status)
         }
         if (it->type == RECORD_DELETE) {
                 c->locked = false; /* the volume is gone, and its lock with it */
+                c->dying = pool_tree(c->pool, c->tree) != NULL;
                 list_add_tail(&c->pool->creating, &c->node);
+        }
+        c->flush.done = flushed;
+        flush_add(c->pool, &c->flush);
+}
+
+static void cleared(struct unmap *u, int status)
+{
+        struct control *c = u->ctx;
+
+        if (status < 0) {
+                c->status = status;
+                finish(c);
+                return;
         }
         c->flush.done = flushed;
         flush_add(c->pool, &c->flush);
@@ -90,6 +131,15 @@ static void applied(struct item *it, int status)
 
 static void queue(struct control *c)
 {
+        if (c->clears) {
+                c->unmap = (struct unmap){.pool = c->pool,
+                                          .tree = &c->vol->tree,
+                                          .end = VOLUME_MAX_BYTES / ZP_BLOCK,
+                                          .done = cleared,
+                                          .ctx = c};
+                unmap_start(&c->unmap);
+                return;
+        }
         struct item *it = steal_ptr(&c->item);
         /* as redundant as anything, so that no volume's records are lost before its data are */
         struct stream *s = pool_stream(c->pool, CLASS_USER, c->pool->copies);
@@ -189,7 +239,8 @@ static int check_spec(struct pool *pool, const struct volume_spec *spec)
                 return -EINVAL;
         if (name_taken(pool, spec))
                 return -EEXIST;
-        if (space_left(pool) < space_charge(1, 2) || bitmap_next_clear(&pool->slots, 0) == MAX_VOLUMES)
+        if (space_left(pool) < space_charge(1, 2) ||
+            bitmap_next_clear(&pool->slots, 0) == MAX_VOLUMES)
                 return -ENOSPC;
         return 0;
 }
@@ -317,14 +368,18 @@ void volume_delete(struct volume *vol, void *ctx, void (*done)(void *ctx, int st
                 memcpy(c->fresh->name, vol->name, sizeof(vol->name));
                 c->fresh->uuid = vol->uuid;
                 c->slot = vol->slot;
+                c->tree = vol->tree.id;
         }
         run(c, pool, true, ctx, done);
 }
 
 void volume_clear(struct volume *vol, void *ctx, void (*done)(void *ctx, int status))
 {
-        run(control_new(vol->pool, vol, RECORD_CLEAR, vol->tree.id, 0, 0), vol->pool, true, ctx,
-            done);
+        struct control *c = control_new(vol->pool, vol, RECORD_DISCARD, vol->tree.id, 0, 0);
+
+        if (c)
+                c->clears = true;
+        run(c, vol->pool, true, ctx, done);
 }
 
 void volume_set_owner(struct pool *pool, const struct volume_owner_update *updates, uint32_t n,

@@ -18,6 +18,8 @@ struct volume {
         struct tree tree;
         uint64_t created_seq, user_blocks;
         bool dirty; /* its inode */
+        bool dying; /* deleted; there only for what is left of its tree (unmap.c) */
+        bool unreapable; /* which cannot be taken away */
         uint8_t owner[VOLUME_OWNER_MAX];
         uint16_t owner_len;
         void *context;
@@ -31,7 +33,13 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf);
 int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol);
 struct tree *pool_tree(struct pool *pool, uint64_t id);
 struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_t slot);
-void catalog_remove(struct pool *pool, struct volume *vol, bool count_live);
+/* The volume is deleted: gone at once when it is empty, else without name until the reaper is done.
+ */
+void catalog_delete(struct pool *pool, struct volume *vol);
+/* Only its memory: the pool is freed. */
+void catalog_forget(struct pool *pool, struct volume *vol);
+/* The reaper is through with a deleted volume, or gave it up. */
+void volume_reaped(struct pool *pool, uint64_t tree);
 bool volume_name_valid(const char *name);
 
 /* A range of a volume's blocks that one operation works on. Granted in order of arrival; two that

@@ -228,6 +228,9 @@ static void choose_options(struct sim *sim)
         sim->options = POOL_OPTIONS_DEFAULT;
         sim->faults = sim_chance(sim, 1, 5);
         sim->options.checksums = !sim_chance(sim, 1, 8);
+        /* what table pages may take of RAM: next to nothing, little, all they want */
+        static const uint64_t caches[] = {0, 0, 1, 30000, 100000, 300000};
+        sim->options.table_cache_bytes = caches[sim_below(sim, ARRAY_SIZE(caches))];
         sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
         sim->host = (struct pool_host){
             .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
@@ -329,6 +332,7 @@ static void live(struct sim *sim)
         struct pool_status st;
         pool_get_status(sim->pool, &st);
         sim->cleaned += st.clean_write_bytes;
+        sim->faulted += st.table_misses;
         if (!sim->power_lost && sim_chance(sim, 1, 3) && life_export(sim))
                 return;
         life_cut(sim);

@@ -65,6 +65,7 @@ struct sim {
         uint64_t states; /* crash states that were recovered and verified */
         uint64_t user_ops; /* completed */
         uint64_t cleaned; /* bytes, over all power-ups */
+        uint64_t faulted; /* table pages read again, likewise */
         uint64_t imports;
         uint64_t failures; /* operations that failed for the device's sake */
 };

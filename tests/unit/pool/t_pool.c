@@ -58,7 +58,14 @@ static void proxy_close(struct zdev *dev)
 {
 }
 
-static const struct zdev_ops proxy_ops = {"proxy", proxy_submit, proxy_close};
+static int proxy_peek(struct zdev *dev, uint32_t zone, uint64_t block, void *buf)
+{
+        struct proxy *p = container_of(dev, struct proxy, dev);
+
+        return p->mem->ops->peek(p->mem, zone, block, buf);
+}
+
+static const struct zdev_ops proxy_ops = {"proxy", proxy_submit, proxy_close, proxy_peek};
 
 static struct proxy *proxy_of(struct t_pool *t, uint32_t i)
 {
