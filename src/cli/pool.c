@@ -63,6 +63,18 @@ static void print_devices(const json_t *pool)
         cli_table_print(t);
 }
 
+static void print_table(const json_t *t)
+{
+        uint64_t hits = cli_number_of(t, "hits"), misses = cli_number_of(t, "misses");
+
+        printf("tables:     %s, %s in RAM", cli_size_of(t, "bytes"), cli_size_of(t, "cache_bytes"));
+        if (cli_number_of(t, "cache_cap_bytes"))
+                printf(" of at most %s", cli_size_of(t, "cache_cap_bytes"));
+        if (hits + misses)
+                printf(", found there %.1f %%", 100 * (double)hits / (double)(hits + misses));
+        printf("\n");
+}
+
 static void print_pool(const json_t *pool)
 {
         const json_t *c = json_object_get(pool, "counters");
@@ -87,6 +99,7 @@ static void print_pool(const json_t *pool)
                 printf(" (x %.2f)", (double)device / (double)user);
         printf("\n            %s by cleaning, %s of tables\n", cli_size_of(c, "clean_write_bytes"),
                cli_size_of(c, "table_write_bytes"));
+        print_table(json_object_get(pool, "table"));
         if (cli_number_of(pool, "held_requests"))
                 printf("held:       %llu writes wait for space\n",
                        (unsigned long long)cli_number_of(pool, "held_requests"));

@@ -61,6 +61,11 @@ static const struct setting settings[] = {
     {"stop_timeout_ms", NUMBER, AT(stop_timeout_ms), "30000", 1000, 600000, "milliseconds",
      "Longest that a stop waits for requests under way before it gives them up. Data that was "
      "acknowledged is safe either way."},
+    {"table_cache_mib", NUMBER, AT(table_cache_mib), "0", 0, 1 << 24, "mebibytes",
+     "RAM that the block tables of all pools may take together: where volumes' blocks lie. Each "
+     "pool gets an equal share, at least 16. What does not fit is read from the devices when it "
+     "is wanted. All of it in RAM is 3.1 GiB for each TiB written at random. 0: a quarter of the "
+     "host's RAM."},
 };
 
 static void *field(struct config *c, const struct setting *s)

@@ -29,6 +29,7 @@ struct config {
         bool insecure_lab_transport;
         uint64_t max_pause_ms, pause_budget_ms;
         uint64_t stop_timeout_ms;
+        uint64_t table_cache_mib;
 };
 
 /* All defaults. Returns 0 or -ENOMEM. */

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TICK_MAX_NS UINT64_C(500000000)
 #define TICK_MIN_NS UINT64_C(1000000)
@@ -266,6 +267,30 @@ void dpool_stop_ticking(struct dpool *p)
         loop_defer_cancel(&p->wake);
 }
 
+static uint64_t table_cache_bytes(const struct daemon *d)
+{
+        long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+        if (d->cfg.table_cache_mib)
+                return d->cfg.table_cache_mib << 20;
+        return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 : UINT64_C(1) << 30;
+}
+
+void dpool_share_table_cache(struct daemon *d)
+{
+        uint64_t n = 0;
+        struct dpool *p;
+
+        list_for_each (p, &d->pools, node)
+                n += p->state != DPOOL_FAILED;
+        uint64_t share = MAX(table_cache_bytes(d) / MAX(n, UINT64_C(1)), UINT64_C(16) << 20);
+        list_for_each (p, &d->pools, node) {
+                p->spec.options.table_cache_bytes = share;
+                if (p->state == DPOOL_ACTIVE)
+                        pool_set_table_cache(p->pool, share);
+        }
+}
+
 struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
 {
         struct dpool *p = calloc(1, sizeof(*p));
@@ -286,6 +311,7 @@ struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
                                      .ctx = p};
         list_init(&p->volumes);
         list_add_tail(&d->pools, &p->node);
+        dpool_share_table_cache(d);
         return p;
 }
 
@@ -295,6 +321,7 @@ void dpool_free(struct dpool *p)
                 return;
         dpool_stop_ticking(p);
         list_del(&p->node);
+        dpool_share_table_cache(p->daemon);
         pool_spec_fini(&p->spec);
         free(p);
 }

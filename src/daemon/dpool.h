@@ -72,6 +72,10 @@ void dpool_start_ticking(struct dpool *p);
 /* The pool is gone, or its import failed: it must not be called any more. */
 void dpool_stop_ticking(struct dpool *p);
 
+/* Divides the RAM for block tables (table_cache_mib) among the pools. For when one comes or goes.
+ */
+void dpool_share_table_cache(struct daemon *d);
+
 /* dpool_import.c */
 
 /* Opens the devices, checks that they are this pool's, imports, attaches every volume. spec is

@@ -113,6 +113,7 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
         im->devs = NULL;
         p->pool = pool;
         p->state = DPOOL_ACTIVE;
+        dpool_share_table_cache(p->daemon); /* it may have changed since the import began */
         attach_all(p);
         dpool_start_ticking(p);
         uint64_t ms = (clock_now_ns() - im->start_ns) / 1000000;

@@ -72,6 +72,14 @@ static json_t *counters(const struct pool_status *st)
                          u64(st->table_write_bytes));
 }
 
+static json_t *table(const struct pool_status *st)
+{
+        return json_pack("{s:o, s:o, s:o, s:o, s:o}", "bytes", u64(st->table_bytes), "cache_bytes",
+                         u64(st->table_cache_bytes), "cache_cap_bytes",
+                         u64(st->table_cache_cap_bytes), "hits", u64(st->table_hits), "misses",
+                         u64(st->table_misses));
+}
+
 json_t *report_pool(const struct dpool *p)
 {
         struct pool_status st = {0};
@@ -81,14 +89,14 @@ json_t *report_pool(const struct dpool *p)
                 pool_get_status(p->pool, &st);
         uuid_format(&p->spec.uuid, uuid);
         return json_pack(
-            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o}", "name",
-            p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+            "name", p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
             p->state == DPOOL_FAILED ? json_string(p->error.msg) : json_null(), "capacity_bytes",
             u64(st.capacity_bytes), "allocated_bytes", u64(st.allocated_bytes), "available_bytes",
             u64(st.available_bytes), "held_requests", u64(st.held_requests), "readonly",
             st.readonly, "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation),
-            "devices", devices(p, &st), "counters", counters(&st), "options", options(p), "peers",
-            peers(p));
+            "devices", devices(p, &st), "counters", counters(&st), "table", table(&st), "options",
+            options(p), "peers", peers(p));
 }
 
 json_t *report_volume(const struct dvol *v)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line tool against a live daemon: the life of pools and volumes, refusals that change
 nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
+import re
 import contextlib
 import errno
 import fcntl
@@ -87,6 +88,8 @@ def test_life_of_a_pool(zonepoold, zonepool):
         d.cli("volume", "create", "tank/a", "64M")
         text = d.cli("pool", "status", "tank")
         assert "volumes:    1" in text and "tank1.img" in text
+        assert re.search(r"tables: +\S+ \S+, \S+ \S+ in RAM of at most ", text), text
+        assert d.json("pool", "status", "tank")["table"]["cache_cap_bytes"] >= 16 * MIB
         assert "64.0 MiB" in d.cli("volume", "list")
         found = d.json("pool", "scan", d.dir / "tank0.img", d.dir / "tank1.img", "/dev/null")
         assert [p["name"] for p in found["pools"]] == ["tank"] and found["pools"][0]["imported"]

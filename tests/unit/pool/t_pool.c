@@ -205,9 +205,9 @@ void t_crash(struct t_pool *t)
 {
         for (uint32_t i = 0; i < t->ndevs; i++)
                 proxy_of(t, i)->dropped = true;
+        t_drive(t); /* what is in flight is carried out, and nobody hears of it */
         pool_abandon(t->pool);
         t->pool = NULL;
-        t_drive(t);
         for (uint32_t i = 0; i < t->ndevs; i++)
                 proxy_of(t, i)->dropped = false;
 }
