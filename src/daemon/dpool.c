@@ -79,7 +79,7 @@ static int check_peers(const struct pool_spec *s, struct err *err)
                 if (strlen(peer) >= OWNER_ADDRESS)
                         return err_set(err, EINVAL, "peer '%.80s' is longer than %d bytes", peer,
                                        OWNER_ADDRESS - 1);
-                int rc = transport_address_check(peer, err);
+                int rc = transport_address_check(peer, NULL, err);
                 if (rc < 0)
                         return rc;
         }

@@ -403,13 +403,13 @@ def test_import_again_takes_new_peers(zonepoold, zonepool):
         image = d.dir / "tank0.img"
         stored = d.state / "pools/tank.json"
         assert d.json("pool", "status", "tank")["peers"] == ["10.0.0.2:7950"]
-        peers = ["10.0.0.3:7950", "[fe80::1]:7950"]
+        peers = ["hostb.example.org:7950", "[fe80::1]:7950"]
         d.cli("pool", "import", "tank", image, "--peer", peers[0], "--peer", peers[1])
         assert d.json("pool", "status", "tank")["peers"] == peers
         assert json.loads(stored.read_text())["peers"] == peers
         # Not named: as they are.
         assert d.json("pool", "import", "tank", image)["peers"] == peers
-        for peer in ("nowhere", "hostb.example.org:7950", "10.0.0.2:", ":7950x", "10.0.0.2:99999"):
+        for peer in ("nowhere", "host_b.example.org:7950", "10.0.0.300:7950", "10.0.0.2:", ":7950x", "10.0.0.2:99999"):
             refused("HOST:PORT", d.cli, "pool", "import", "tank", image, "--peer", peer)
         d.kill()
         d.start()

@@ -39,13 +39,14 @@ struct transport_listener;
 
 struct transport {
         const char *name; /* "tcp" */
-        /* address: "host:port", numeric, IPv6 in brackets. Returns 0 or -errno with text. */
+        /* address: "host:port", IPv6 in brackets; here numeric. Returns 0 or -errno with text. */
         int (*listen)(struct loop *loop, const char *address, void *ctx,
                       void (*accepted)(void *ctx, struct transport_conn *conn,
                                        const char *peer_address),
                       struct transport_listener **ret_listener, struct err *err);
         void (*unlisten)(struct transport_listener *l);
-        /* Starts connecting: up or closed follows. */
+        /* Starts connecting: up or closed follows. The host may be a name; its addresses are tried
+         * one after the other. */
         int (*connect)(struct loop *loop, const char *address, struct transport_conn **ret_conn,
                        struct err *err);
         /* Must be called once, right after accepted or connect. */
@@ -59,13 +60,17 @@ struct transport {
 
 struct addrinfo;
 
-/* "host:port" into what the socket calls take; to be freed with freeaddrinfo. Numeric, as a name
- * would block the loop. passive: "*" or nothing as the host means every address. -EINVAL with text.
- */
+/* A numeric "host:port" into what the socket calls take; to be freed with freeaddrinfo. passive:
+ * "*" or nothing as the host means every address. -EINVAL with text. */
 int transport_resolve(const char *address, bool passive, struct addrinfo **ret, struct err *err);
 
-/* Whether connect would take the address. Returns 0 or -EINVAL with text. */
-int transport_address_check(const char *address, struct err *err);
+/* Whether connect would take the address: numeric, or a host name that may exist (it is not asked
+ * for). name, if not NULL, gets the host when it is a name, else "". Returns 0 or -EINVAL with
+ * text.
+ */
+int transport_address_check(const char *address, char name[TRANSPORT_ADDRESS], struct err *err);
+/* The port of an address that was checked. */
+const char *transport_port(const char *address);
 
 /* Plain TCP: for laboratories only. */
 extern const struct transport transport_tcp;

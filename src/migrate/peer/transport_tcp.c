@@ -1,8 +1,11 @@
-/* TCP, see transport.h. Addresses are numeric: resolving a name would block the loop.
+/* TCP, see transport.h. A name is looked up first (lookup.h); its addresses are then tried in the
+ * resolver's order, and what the last one ran into is told.
  *
  * Dead peers are found by keepalive (idle) and TCP_USER_TIMEOUT (unacknowledged data); connecting
  * has a deadline of its own.
  */
+#include "base/cleanup.h"
+#include "migrate/peer/lookup.h"
 #include "migrate/peer/transport.h"
 
 #include <errno.h>
@@ -16,6 +19,7 @@
 #include <sys/uio.h>
 
 #define CONNECT_NS UINT64_C(3000000000)
+#define LOOKUP_NS UINT64_C(5000000000)
 
 enum { MAX_IOV = 16, READS_A_TURN = 16, MIN_READ = 1 };
 
@@ -32,6 +36,8 @@ struct transport_conn {
         struct loop_defer later; /* reports what a call of ours ran into */
         struct transport_reader reader;
         bool connecting, has_reader, dead;
+        struct lookup *lookup; /* NULL: none is under way */
+        struct addrinfo *addresses, *next; /* of a name; those that are left to try */
         bool *freed; /* set by close inside a callback */
         struct err why;
         struct list out;
@@ -47,6 +53,15 @@ struct transport_listener {
 
 static void conn_ready(struct loop_fd *w, uint32_t events);
 
+static void hang_up(struct transport_conn *c)
+{
+        if (c->watch.fd < 0)
+                return;
+        loop_fd_del(&c->watch);
+        close(c->watch.fd);
+        c->watch.fd = -1;
+}
+
 static void conn_free(struct transport_conn *c)
 {
         struct out_buf *b;
@@ -55,8 +70,10 @@ static void conn_free(struct transport_conn *c)
                 *c->freed = true;
         loop_timer_disarm(&c->deadline);
         loop_defer_cancel(&c->later);
-        loop_fd_del(&c->watch);
-        close(c->watch.fd);
+        lookup_cancel(c->lookup);
+        if (c->addresses)
+                freeaddrinfo(c->addresses);
+        hang_up(c);
         while ((b = list_first(&c->out, struct out_buf, node))) {
                 list_del(&b->node);
                 free(b->bytes);
@@ -78,45 +95,67 @@ static void tell_closed(struct loop_defer *d)
 }
 
 /* Ends the connection at the end of this turn. */
-static void give_up(struct transport_conn *c, int code, const char *what)
+static void end(struct transport_conn *c, const struct err *why)
 {
         if (c->dead)
                 return;
         c->dead = true;
-        err_set_sys(&c->why, code, "%s", what);
-        loop_fd_mod(&c->watch, 0);
+        c->why = *why;
+        lookup_cancel(steal_ptr(&c->lookup));
+        if (c->watch.loop)
+                loop_fd_mod(&c->watch, 0);
         loop_timer_disarm(&c->deadline);
         loop_defer(c->loop, &c->later);
 }
+
+static void give_up(struct transport_conn *c, int code, const char *what)
+{
+        struct err why = ERR_INIT;
+
+        err_set_sys(&why, code, "%s", what);
+        end(c, &why);
+}
+
+static void try_next(struct transport_conn *c, int code);
 
 static void out_of_time(struct loop_timer *t)
 {
         struct transport_conn *c = container_of(t, struct transport_conn, deadline);
 
-        give_up(c, ETIMEDOUT, c->connecting ? "connecting" : "sending");
+        if (c->lookup)
+                give_up(c, ETIMEDOUT, "looking up its name");
+        else if (c->connecting)
+                try_next(c, ETIMEDOUT);
+        else
+                give_up(c, ETIMEDOUT, "sending");
 }
 
-static struct transport_conn *conn_new(struct loop *loop, int fd)
+static struct transport_conn *conn_new(struct loop *loop)
 {
         struct transport_conn *c = calloc(1, sizeof(*c));
-        int on = 1, idle = 5, interval = 3, count = 3;
-        unsigned user_ms = (unsigned)(TRANSPORT_STALL_NS / 1000000);
 
         if (!c)
                 return NULL;
         c->loop = loop;
-        c->watch.fd = fd;
+        c->watch.fd = -1;
         c->watch.ready = conn_ready;
         c->deadline.fire = out_of_time;
         c->later.call = tell_closed;
         list_init(&c->out);
+        return c;
+}
+
+static void set_options(int fd)
+{
+        int on = 1, idle = 5, interval = 3, count = 3;
+        unsigned user_ms = (unsigned)(TRANSPORT_STALL_NS / 1000000);
+
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
         setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof(user_ms));
-        return c;
 }
 
 /* ---- moving bytes ---- */
@@ -197,7 +236,7 @@ static void connected(struct transport_conn *c)
         if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &code, &len) < 0)
                 code = errno;
         if (code) {
-                give_up(c, code, "connecting");
+                try_next(c, code);
                 return;
         }
         c->connecting = false;
@@ -276,34 +315,80 @@ static void format_peer(const struct sockaddr *sa, socklen_t len, char out[TRANS
                          port);
 }
 
+/* Returns 0 or -errno; c->watch is the socket's then, or nobody's. */
+static int begin_connecting(struct transport_conn *c, const struct addrinfo *ai)
+{
+        int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+        if (fd < 0)
+                return -errno;
+        set_options(fd);
+        c->watch.fd = fd;
+        int rc = connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS ? -errno : 0;
+        if (rc == 0)
+                rc = loop_fd_add(c->loop, &c->watch, EPOLLOUT);
+        if (rc == 0)
+                loop_timer_arm(c->loop, &c->deadline, loop_now_ns(c->loop) + CONNECT_NS);
+        else
+                hang_up(c);
+        return rc;
+}
+
+/* code: what the last address ran into. */
+static void try_next(struct transport_conn *c, int code)
+{
+        hang_up(c);
+        while (c->next && !c->dead) {
+                const struct addrinfo *ai = c->next;
+                c->next = ai->ai_next;
+                int rc = begin_connecting(c, ai);
+                if (rc == 0)
+                        return;
+                code = -rc;
+        }
+        give_up(c, code, "connecting");
+}
+
+static void name_found(void *ctx, struct addrinfo *list, const struct err *err)
+{
+        struct transport_conn *c = ctx;
+
+        c->lookup = NULL;
+        c->addresses = c->next = list;
+        if (list)
+                try_next(c, EHOSTUNREACH);
+        else
+                end(c, err);
+}
+
 static int tcp_connect(struct loop *loop, const char *address, struct transport_conn **ret_conn,
                        struct err *err)
 {
+        char name[TRANSPORT_ADDRESS];
         struct addrinfo *ai;
-        int rc = transport_resolve(address, false, &ai, err);
+        int rc = transport_address_check(address, name, err);
 
         if (rc < 0)
                 return rc;
-        int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        struct transport_conn *c = fd < 0 ? NULL : conn_new(loop, fd);
-        if (!c) {
-                rc = err_set_sys(err, fd < 0 ? errno : ENOMEM, "peer %s", address);
-                if (fd >= 0)
-                        close(fd);
-                freeaddrinfo(ai);
-                return rc;
-        }
+        struct transport_conn *c = conn_new(loop);
+        if (!c)
+                return err_set(err, ENOMEM, "peer %s: out of memory", address);
         c->connecting = true;
-        rc = connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS ? -errno : 0;
-        freeaddrinfo(ai);
-        if (rc == 0)
-                rc = loop_fd_add(loop, &c->watch, EPOLLOUT);
+        if (name[0]) {
+                rc = lookup_start(loop, name, transport_port(address), c, name_found, &c->lookup,
+                                  err);
+                if (rc == 0)
+                        loop_timer_arm(loop, &c->deadline, loop_now_ns(loop) + LOOKUP_NS);
+        } else if ((rc = transport_resolve(address, false, &ai, err)) == 0) {
+                rc = begin_connecting(c, ai);
+                freeaddrinfo(ai);
+                if (rc < 0)
+                        err_set_sys(err, -rc, "peer %s", address);
+        }
         if (rc < 0) {
-                err_set_sys(err, -rc, "peer %s", address);
                 conn_free(c);
                 return rc;
         }
-        loop_timer_arm(loop, &c->deadline, loop_now_ns(loop) + CONNECT_NS);
         *ret_conn = c;
         return 0;
 }
@@ -318,11 +403,13 @@ static void accept_ready(struct loop_fd *w, uint32_t events)
 
         if (fd < 0)
                 return;
-        struct transport_conn *c = conn_new(l->loop, fd);
+        struct transport_conn *c = conn_new(l->loop);
         if (!c) {
                 close(fd);
                 return;
         }
+        set_options(fd);
+        c->watch.fd = fd;
         if (loop_fd_add(l->loop, &c->watch, EPOLLIN) < 0) {
                 conn_free(c);
                 return;
