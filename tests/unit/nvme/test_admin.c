@@ -298,6 +298,18 @@ static void test_statuses_are_as_the_table_says(void)
         }
 }
 
+static uint16_t identify(uint16_t cntlid, uint32_t cns, uint32_t nsid)
+{
+        struct t_req q;
+        memset(page, 0xee, 4096);
+        t_sqe(&q, NVME_ADMIN_IDENTIFY, nsid, (uint32_t[6]){cns});
+        q.r.data = page;
+        q.r.data_len = 4096;
+        t_start(&t, cntlid, &q);
+        t_turn(&t);
+        return q.r.status & NVME_SC_MASK;
+}
+
 static void test_migratable_controllers_have_no_migration_commands(void)
 {
         static const uint8_t opcodes[] = {0x02, 0x09, 0x0a, 0x0c, 0x3d,
@@ -310,29 +322,9 @@ static void test_migratable_controllers_have_no_migration_commands(void)
                 t_turn(&t);
                 CU_ASSERT_EQUAL(q.r.status & NVME_SC_MASK, NVME_SC_INVALID_OPCODE);
         }
-        t_sqe(&q, 0x06, 0, (uint32_t[6]){0x20});
-        q.r.data = page;
-        q.r.data_len = 4096;
-        t_start(&t, C0, &q);
-        t_turn(&t);
-        CU_ASSERT_EQUAL(q.r.status & NVME_SC_MASK, NVME_SC_INVALID_FIELD);
-        t_sqe(&q, 0x06, 0, (uint32_t[6]){1});
-        t_start(&t, NOBODY, &q);
-        t_turn(&t);
-        CU_ASSERT_EQUAL(q.r.status & NVME_SC_MASK, NVME_SC_INVALID_CONTROLLER);
+        CU_ASSERT_EQUAL(identify(C0, 0x20, 0), NVME_SC_INVALID_FIELD);
+        CU_ASSERT_EQUAL(identify(NOBODY, 1, 0), NVME_SC_INVALID_CONTROLLER);
         t_nvme_fini(&t);
-}
-
-static uint16_t identify(uint16_t cntlid, uint32_t cns, uint32_t nsid)
-{
-        struct t_req q;
-        memset(page, 0xee, 4096);
-        t_sqe(&q, NVME_ADMIN_IDENTIFY, nsid, (uint32_t[6]){cns});
-        q.r.data = page;
-        q.r.data_len = 4096;
-        t_start(&t, cntlid, &q);
-        t_turn(&t);
-        return q.r.status & NVME_SC_MASK;
 }
 
 static void test_identify_controller_advertises_migration_on_the_mmc_only(void)
