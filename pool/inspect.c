@@ -126,6 +126,17 @@ void pool_inspect_table(struct pool *pool, void *ctx,
         free(vols);
 }
 
+const struct zdev *pool_inspect_member(const struct pool *pool, uint32_t group, uint32_t copy,
+                                       uint32_t *ret_zone)
+{
+        const struct group *g = group < pool->ngroups ? pool->groups[group] : NULL;
+
+        if (!g || copy >= g->width)
+                return NULL;
+        *ret_zone = g->member[copy].zone;
+        return pool->devs[g->member[copy].dev].dev;
+}
+
 struct check {
         struct pool *pool;
         struct bitmap *owned; /* one a group */

@@ -16,6 +16,11 @@ void pool_inspect_table(struct pool *pool, void *ctx,
                                       uint32_t group, uint32_t generation, uint64_t offset,
                                       uint32_t crc));
 
+/* The device that has a group's copy of that number, and the zone it lies in; NULL: there is none.
+ */
+const struct zdev *pool_inspect_member(const struct pool *pool, uint32_t group, uint32_t copy,
+                                       uint32_t *ret_zone);
+
 /* 0 when all holds, else -EBADMSG and the first fault in err: live counts equal what the tables
  * reference, every physical block has one owner, counters and lists agree with the groups. */
 int pool_inspect_check(struct pool *pool, struct err *err);

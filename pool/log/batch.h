@@ -110,6 +110,8 @@ int stream_place(struct pool *pool, struct item *it);
 void stream_place_end(struct pool *pool);
 /* Throws away what stream_place placed and was not written. done is called with status. */
 void stream_drop_ready(struct pool *pool, int status);
+/* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
+bool stream_hopeless(const struct pool *pool);
 /* Fails what is queued where nothing can be written any more. Calls back. */
 void stream_fail_stuck(struct pool *pool);
 void stream_free_all(struct pool *pool);

@@ -39,7 +39,7 @@ int stream_place(struct pool *pool, struct item *it)
                 if (!g) {
                         s->open = group_open(pool, s);
                         if (!s->open)
-                                return -ENOSPC;
+                                return stream_hopeless(pool) ? -EIO : -ENOSPC;
                         continue;
                 }
                 if (b && (b->group != g || b->record_bytes))

@@ -179,8 +179,7 @@ void stream_kick_all(struct pool *pool)
                         stream_kick(pool, &pool->streams[c][n]);
 }
 
-/* Nothing can be written any more: all devices are out of use, or the pool is read-only. */
-static bool hopeless(const struct pool *pool)
+bool stream_hopeless(const struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
                 if (pool->devs[i].dev && !pool->devs[i].error)
@@ -192,7 +191,7 @@ void stream_fail_stuck(struct pool *pool)
 {
         struct list stuck;
 
-        if (!pool->running || !hopeless(pool))
+        if (!pool->running || !stream_hopeless(pool))
                 return;
         list_init(&stuck);
         for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {

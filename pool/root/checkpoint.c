@@ -96,7 +96,8 @@ static void end(struct pool *pool, int status)
                 ckpt_start(pool, NULL);
                 list_splice_tail(&c->waits, &c->next);
         }
-        tell(&waits, status);
+        /* whatever it was that failed this time */
+        tell(&waits, status < 0 && pool->readonly && pool->running ? -EROFS : status);
 }
 
 /* ---- pages ---- */

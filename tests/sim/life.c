@@ -5,6 +5,7 @@
 #include "pool/inspect.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/trouble.h"
 #include "tests/sim/verify.h"
 #include "tests/sim/work.h"
 
@@ -28,7 +29,9 @@ static void power_on(struct sim *sim, struct zdev **devs)
         sim->commands = sim->progress_at = 0;
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
-        sim->slow_permille = 0;
+        sim->slow_permille = sim->stall_permille = 0;
+        sim->lose_at = UINT64_MAX;
+        sim->waited = 0;
         sim->faulty = sim->gave_up = false;
         sim->woken = NULL;
         sim->held = false;
@@ -87,8 +90,6 @@ void life_cut(struct sim *sim)
 }
 
 /* ---- format, import, export ---- */
-
-enum { MAX_WORN = 2 }; /* zones in a run: what the reserve can bear */
 
 struct answer {
         bool done;
@@ -182,6 +183,44 @@ static void look_around(struct sim *sim)
         power_off(sim, MEDIA_CUT_KILL);
 }
 
+/* A device was lost. It answers nothing, or is not there at all: neither makes a pool; nor does the
+ * try hurt the others. Then it comes back as it was. */
+static void return_lost(struct sim *sim)
+{
+        struct zdev *devs[MAX_MEDIA], *all[MAX_MEDIA];
+        uint32_t n = 0;
+        bool lost = false, faults = sim->faults;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                lost = lost || media_is_lost(sim->media[i]);
+        if (!lost)
+                return;
+        sim->phase = "importing without a lost device";
+        power_on(sim, all);
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                if (!media_is_lost(sim->media[i]))
+                        devs[n++] = media_power_on(sim->media[i]);
+        struct answer silent = {.sim = sim}, without = {.sim = sim};
+        sim->faults = true;
+        pool_import(all, sim->nmedia, &sim->host, &sim->options, &silent, imported);
+        sim_run_until(sim, &silent.done, "import");
+        if (silent.status >= 0)
+                sim_fail(sim, "a pool with a device that does not answer was imported");
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                if (media_pending(sim->media[i]))
+                        sim_fail(sim, "the import has failed and operations are in flight");
+        if (n) {
+                pool_import(devs, n, &sim->host, &sim->options, &without, imported);
+                sim_run_until(sim, &without.done, "import");
+                if (without.status != -ENXIO || !strstr(without.text, "missing"))
+                        sim_fail(sim, "import without a device: %d %s", without.status,
+                                 without.text);
+        }
+        sim->faults = faults;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                media_return(sim->media[i]);
+        power_off(sim, MEDIA_CUT_KILL);
+}
+
 /* One attempt. False: power was lost in the middle. */
 static bool import_once(struct sim *sim, uint64_t cut_at)
 {
@@ -265,6 +304,7 @@ bool life_export(struct sim *sim)
 void life_recover(struct sim *sim, bool clean)
 {
         uint32_t attempts = 0;
+        return_lost(sim);
         if (sim_chance(sim, 1, 8))
                 look_around(sim);
         if (sim->faults && sim->worn < MAX_WORN && sim_chance(sim, 1, 4))

@@ -107,7 +107,7 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
                 sim_fail(sim, "device %u: used after it was closed", m->index);
         size_t len = io->op == ZDEV_WRITE ? (size_t)io->nblocks * ZP_BLOCK : 0;
         bool dead = sim->power_lost;
-        int status = 0;
+        int status = m->lost ? -ENODEV : 0;
         if (!dead) {
                 bool label = io->op == ZDEV_WRITE && io->zone < 2;
                 if (sim->cut == CUT_NEAR_RESET && (label || io->op == ZDEV_RESET) &&
@@ -115,7 +115,8 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
                         sim->cut_at = sim->commands + sim_between(sim, 1, label ? 3 : 12);
                 if (++sim->commands == sim->cut_at)
                         sim->power_lost = true; /* the command itself is in flight then */
-                status = check_rules(m, io);
+                if (!m->lost)
+                        status = check_rules(m, io);
         }
         struct flight *f = malloc(sizeof(*f) + len);
         if (!f)
@@ -300,23 +301,6 @@ static void media_close(struct zdev *dev)
 {
         struct media *m = container_of(dev, struct media, dev);
         m->on = false;
-}
-
-void media_wear(struct media *m)
-{
-        uint32_t zone =
-            (uint32_t)sim_between(m->sim, m->spec.nr_conventional + 2, m->spec.nr_zones - 1);
-        const struct zone_model_zone *z = &m->model.zones[zone];
-        if (z->state == ZDEV_ZONE_OFFLINE || !list_empty(&m->zones[zone].events))
-                return;
-        bool empty = z->state == ZDEV_ZONE_EMPTY;
-        uint64_t wp = z->wp_block;
-        m->sim->worn++;
-        zone_model_restore(
-            &m->model, zone,
-            empty && sim_chance(m->sim, 1, 2) ? ZDEV_ZONE_OFFLINE : ZDEV_ZONE_READONLY, wp);
-        sim_trace(m->sim, "dev %u: zone %u is worn out: state %d, pointer %llu", m->index, zone,
-                  m->model.zones[zone].state, (unsigned long long)wp);
 }
 
 /* Also what is still being written: the pool may ask only for what it knows to be there. */

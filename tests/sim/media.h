@@ -40,11 +40,25 @@ void media_free(struct media *m);
  */
 void media_wear(struct media *m);
 
+/* While there is power: the same, when nothing of the zone is in flight or not durable. */
+void media_wear_now(struct media *m);
+/* The device answers nothing but -ENODEV, what is in flight included, until media_return. */
+void media_lose(struct media *m);
+bool media_is_lost(const struct media *m);
+void media_return(struct media *m);
+/* It completes nothing until so many operations of other devices have. */
+void media_stall(struct media *m, uint32_t completions);
+bool media_stalled(const struct media *m);
+/* A bit of that block is not what was written any more. */
+void media_rot(struct media *m, uint32_t zone, uint64_t block);
+
 /* The device as the pool gets it; closing it is no event for the medium. */
 struct zdev *media_power_on(struct media *m);
 /* Nothing the pool holds of the device may be used any more: its operations are forgotten. */
 void media_power_off(struct media *m, enum media_cut cut);
 
+/* Whether that is the device given out by media_power_on. */
+bool media_is(const struct media *m, const struct zdev *dev);
 /* Operations in flight. */
 uint32_t media_pending(const struct media *m);
 /* Completes one of them; false: the one picked is a slow one whose time has not come, unless

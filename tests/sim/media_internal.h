@@ -48,7 +48,8 @@ struct media {
         uint32_t nflights;
         uint64_t next_event;
         uint64_t fingerprint;
-        bool on;
+        uint64_t stalled_until; /* sim.completions */
+        bool on, lost;
 };
 
 static inline uint8_t *media_bytes(struct media *m, uint32_t zone, uint64_t block)

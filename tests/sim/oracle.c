@@ -494,3 +494,22 @@ int oracle_block_kind(struct oracle *o, const struct oracle_volume *v, uint64_t 
         }
         return never || (one && end == first + SECTORS_PER_BLOCK) ? -1 : 0;
 }
+
+/* ---- rot ---- */
+
+void oracle_rot(struct oracle_volume *v, uint64_t block)
+{
+        uint64_t end = MIN((block + 1) * SECTORS_PER_BLOCK, v->new_size_bytes / VOLUME_SECTOR);
+        for (uint64_t i = block * SECTORS_PER_BLOCK; i < end; i++)
+                v->sectors[i].rotten = true;
+}
+
+bool oracle_rotten(const struct oracle_volume *v, uint64_t sector, uint64_t n)
+{
+        uint64_t end = DIV_ROUND_UP(sector + n, SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK;
+        end = MIN(end, v->new_size_bytes / VOLUME_SECTOR);
+        for (uint64_t i = sector / SECTORS_PER_BLOCK * SECTORS_PER_BLOCK; i < end; i++)
+                if (v->sectors[i].rotten)
+                        return true;
+        return false;
+}

@@ -34,6 +34,7 @@ struct value {
 
 struct sector {
         uint32_t durable_start; /* values that ended before are superseded by a durable one */
+        bool rotten; /* its block is not what was written: it may be unreadable */
         uint16_t n, room;
         struct value *values; /* NULL: only op 0 */
 };
@@ -117,6 +118,11 @@ void oracle_view_free(struct oracle_view *view);
 /* After a power cut: checks a whole block and takes what it holds as the only value, durable. */
 void oracle_recovered(struct oracle *o, struct oracle_volume *v, uint64_t block,
                       const uint8_t *buf);
+
+/* The block may be unreadable from now on, though what it reads as, when it does, is right. */
+void oracle_rot(struct oracle_volume *v, uint64_t block);
+/* Whether blocks of these sectors may be. */
+bool oracle_rotten(const struct oracle_volume *v, uint64_t sector, uint64_t n);
 
 /* 1: certainly holds data that was written; -1: certainly a hole; 0: either. Nothing of the volume
  * may be in flight. */

@@ -6,6 +6,7 @@
 #include "tests/sim/life.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/trouble.h"
 #include "tests/sim/work.h"
 
 #include <stdarg.h>
@@ -44,18 +45,41 @@ void sim_fail(struct sim *sim, const char *fmt, ...)
 
 /* ---- the order of events ---- */
 
+/* All that is in flight stalls: the clock goes on for a while, then the stalls are over. False:
+ * nothing is in flight, or it is the clock's turn. */
+static bool stalls_end(struct sim *sim)
+{
+        uint32_t pending = 0;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                pending += media_pending(sim->media[i]);
+        if (!pending)
+                return false;
+        if (sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) != UINT64_MAX &&
+            ++sim->waited % 20)
+                return false;
+        trouble_wake(sim);
+        return true;
+}
+
 static bool complete_some(struct sim *sim)
 {
         uint32_t total = 0;
         for (uint32_t i = 0; i < sim->nmedia; i++)
-                total += media_pending(sim->media[i]);
-        if (!total)
+                total += media_stalled(sim->media[i]) ? 0 : media_pending(sim->media[i]);
+        if (!total && !stalls_end(sim))
                 return false;
+        if (!total)
+                return complete_some(sim);
         for (int tries = 0;; tries++) {
                 uint64_t pick = sim_below(sim, total);
                 uint32_t i = 0;
-                while (pick >= media_pending(sim->media[i]))
-                        pick -= media_pending(sim->media[i++]);
+                for (;; i++) {
+                        uint32_t pending =
+                            media_stalled(sim->media[i]) ? 0 : media_pending(sim->media[i]);
+                        if (pick < pending)
+                                break;
+                        pick -= pending;
+                }
                 if (media_complete_one(sim->media[i], tries == 8))
                         return true;
         }
@@ -91,6 +115,7 @@ static void keeps_busy(struct sim *sim)
 bool sim_step(struct sim *sim)
 {
         bool lost_before = sim->power_lost;
+        trouble_step(sim);
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
         if (ticked)
                 pool_tick(sim->pool);
@@ -175,6 +200,8 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim_trace(sim, "event: device %u failed", e->device);
                 break;
         case POOL_EVENT_CORRUPTION:
+                if (sim->rotten)
+                        break;
                 sim_fail(sim, "corruption reported at run time: block %llu of %s",
                          (unsigned long long)e->block, e->volume ? volume_name(e->volume) : "none");
         case POOL_EVENT_READONLY:
@@ -236,6 +263,7 @@ static void choose_options(struct sim *sim)
             .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
         if (sim_chance(sim, 1, 2))
                 sim->host.wake = host_wake;
+        trouble_choose(sim);
         host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
         uuid_from_random(&sim->pool_uuid);
 }
@@ -326,6 +354,7 @@ static void choose_cut(struct sim *sim)
 static void live(struct sim *sim)
 {
         choose_cut(sim);
+        trouble_begin(sim);
         uint32_t mixes = (uint32_t)sim_between(sim, 1, 3);
         for (uint32_t i = 0; i < mixes && !sim->power_lost; i++)
                 work_for_a_while(sim, (uint32_t)sim_between(sim, 20, 250));

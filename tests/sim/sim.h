@@ -55,6 +55,12 @@ struct sim {
         struct uuid pool_uuid;
         bool faults; /* devices of this run may fail */
         bool faulty; /* they do at present */
+        bool loses; /* one of them may be lost for good, */
+        uint64_t lose_at; /* after so many commands */
+        bool rots; /* blocks may rot, */
+        uint32_t rotten; /* so many did */
+        unsigned stall_permille; /* of events: a device stalls */
+        uint32_t waited; /* ticks while all that is in flight stalls */
         uint32_t worn; /* zones that went bad */
         bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
                        */

@@ -208,11 +208,27 @@ static void whole_blocks(uint64_t *first, uint64_t *n)
         *n = to > from ? to - from : 0;
 }
 
+/* The blocks at the ends of a range, or all it reads, may be rotten. */
+static bool touches_rot(const struct request *r)
+{
+        uint64_t at = r->io.offset_bytes;
+        if (at >= r->v->split_bytes)
+                at -= r->v->gap_bytes;
+        uint64_t n = r->io.length_bytes / VOLUME_SECTOR,
+                 total = r->v->new_size_bytes / VOLUME_SECTOR;
+        at /= VOLUME_SECTOR;
+        return oracle_rotten(r->v, at, MIN(n, total - at));
+}
+
 static bool status_is_fair(const struct request *r, int status)
 {
         if (status == 0)
                 return true;
         if (r->w->sim->faults && (status == -EIO || status == -EROFS))
+                return true;
+        if (r->w->sim->loses && status == -ENODEV)
+                return true;
+        if (status == -EILSEQ && r->io.op != VOLUME_FLUSH && touches_rot(r))
                 return true;
         bool changes = r->io.op != VOLUME_READ && r->io.op != VOLUME_FLUSH;
         if (status == -ENOSPC)

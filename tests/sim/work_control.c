@@ -46,7 +46,9 @@ static void control_end(struct control *c)
 static void failed(struct control *c, const char *what, int status)
 {
         struct sim *sim = c->w->sim;
-        if (!sim->faults || (status != -EIO && status != -EROFS))
+        bool fair = status == -EIO || status == -EROFS ||
+                    (sim->gave_up && (status == -ENODEV || status == -ENOSPC));
+        if (!sim->faults || !fair)
                 sim_fail(sim, "%s of volume %u ended with %d (%s)", what, c->v ? c->v->number : 0,
                          status, strerror(-status));
         sim->failures++;
