@@ -14,11 +14,13 @@ struct base bases[] = {
      .data_blocks = 8,
      .hole_blocks = 6,
      .ops = "WOFUDNXRAK"},
-    /* two devices that differ, with as few zones open as a pool takes */
+    /* two devices that differ, one with conventional zones and with as few open as a pool takes;
+     * hardly any RAM for table pages */
     {.name = "pair",
      .ndisks = 2,
      .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16},
-               {.nr_zones = 17,
+               {.nr_zones = 18,
+                .nr_conventional = 2,
                 .zone_blocks = 40,
                 .capacity_blocks = 34,
                 .max_open = 4,
@@ -26,6 +28,7 @@ struct base bases[] = {
                 .max_io_blocks = 8}},
      .data_blocks = 8,
      .hole_blocks = 6,
+     .small_cache = true,
      .ops = "WOFUDNXRAKG"},
     /* so far written that cleaning runs, the label ring at its end */
     {.name = "aged",
@@ -112,6 +115,7 @@ void base_make(struct base *b)
         b->stage.ndisks = b->ndisks;
         for (uint32_t i = 0; i < b->ndisks; i++)
                 b->stage.disks[i] = disk_new(&b->specs[i], i, &b->stage.numbers);
+        b->stage.options.table_cache_bytes = b->small_cache;
         stage_format(&b->stage);
         int rc = stage_import(&b->stage, b->ndisks, &err);
         if (rc < 0)

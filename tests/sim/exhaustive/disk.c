@@ -201,6 +201,8 @@ static void check_rules(struct disk *d, const struct zdev_io *io)
                 violation(d, io, "no such zone");
         struct disk_zone *z = &d->zones[io->zone];
         uint64_t sum = 0;
+        if (io->zone < d->spec.nr_conventional)
+                violation(d, io, "a conventional zone holds nothing of the pool's");
         for (int i = 0; i < io->niov; i++)
                 sum += io->iov[i].iov_len;
         if ((io->op == ZDEV_READ || io->op == ZDEV_WRITE) &&
@@ -466,7 +468,7 @@ static struct disk *make(const struct disk_spec *spec, uint32_t index, uint64_t 
         list_init(&d->commands);
         d->zones = must(calloc(spec->nr_zones, sizeof(*d->zones)));
         d->cells = must(malloc((size_t)spec->nr_zones * spec->zone_blocks * sizeof(*d->cells)));
-        if (zone_model_init(&d->model, &geo, spec->capacity_blocks, 0) < 0)
+        if (zone_model_init(&d->model, &geo, spec->capacity_blocks, spec->nr_conventional) < 0)
                 abort();
         return d;
 }

@@ -26,6 +26,7 @@ struct cell {
 struct disk_spec {
         uint32_t nr_zones;
         uint32_t zone_blocks, capacity_blocks;
+        uint32_t nr_conventional; /* at the beginning; the pool leaves them alone */
         uint32_t max_open, max_active, max_io_blocks;
 };
 

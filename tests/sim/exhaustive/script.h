@@ -18,6 +18,7 @@ struct base {
         uint32_t data_blocks; /* of volume MAIN, written when the base is made, */
         uint32_t hole_blocks; /* and behind them those that are not */
         unsigned rounds; /* of overwriting, so that there is something to clean */
+        bool small_cache; /* of table pages: none stays in RAM that need not */
         bool ring_end; /* the label ring is about to change zones */
         const char *ops; /* letters of the operations that make sense with it */
 

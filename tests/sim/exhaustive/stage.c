@@ -67,6 +67,7 @@ void stage_copy(struct stage *s, const struct stage *from, bool carried_out)
         stage_init(s);
         s->ndisks = from->ndisks;
         s->newest_first = from->newest_first;
+        s->options = from->options;
         for (uint32_t i = 0; i < from->ndisks; i++)
                 s->disks[i] = disk_clone(from->disks[i], &s->numbers, carried_out);
 }
