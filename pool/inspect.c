@@ -154,7 +154,7 @@ static int claim(struct check *c, const struct tree *t, uint64_t addr)
                                "tree %llu names block %u of group %u: out of bounds",
                                (unsigned long long)t->id, off, g);
         const struct group *group = c->pool->groups[g];
-        if (group->state == GROUP_FREE || off >= group->wp)
+        if (group->state == GROUP_FREE || group->state == GROUP_PARKED || off >= group->wp)
                 return err_set(c->err, EBADMSG,
                                "tree %llu names block %u of group %u, which is %s, written to %u",
                                (unsigned long long)t->id, off, g,
@@ -249,7 +249,7 @@ static int check_groups(struct check *c)
                 n.free += g->state == GROUP_FREE;
                 n.ready += g->state == GROUP_FREE && !g->needs_reset;
                 n.emptied += g->state == GROUP_SEALED && !g->live;
-                n.usable += g->state != GROUP_BAD;
+                n.usable += g->state != GROUP_BAD && g->state != GROUP_GONE && !group_away(pool, g);
         }
         uint32_t listed = 0;
         for (uint32_t i = 0; i < pool->ndevs; i++) {

@@ -13,6 +13,8 @@
 #include "pool/log/flush.h"
 #include "pool/log/header.h"
 #include "pool/log/record.h"
+#include "pool/member/member.h"
+#include "pool/member/mover.h"
 #include "pool/pdev.h"
 #include "pool/pool.h"
 #include "pool/root/checkpoint.h"
@@ -95,6 +97,9 @@ struct pool {
         struct cleaner *cleaner;
         struct lifetime lifetime;
         struct reaper *reaper;
+        struct mover *mover;
+        struct list member_ops; /* devices that are to come or go */
+        uint64_t requests; /* of users, ever */
         struct list deferred;
         struct list blocks; /* free block buffers, */
         struct list slabs; /* and what they are cut from */

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/uuid.h"
 #include "pool/device.h"
+#include "pool/pool.h"
 
 struct pool;
 
@@ -14,6 +15,14 @@ struct pdev {
         uint32_t index;
         uint32_t nr_zones; /* as the root says */
         uint64_t zone_blocks;
+        enum pool_device_state state;
+        bool confirming; /* JOINING: the root under way calls it a member */
+        bool removing; /* LEAVING: it is to leave the pool when it is empty */
+        bool drained; /* LEAVING: nothing is left on it */
+        bool busy; /* a step of its coming or going is under way */
+        uint64_t leaving_blocks; /* LEAVING: that lived there when it began */
+        uint64_t stuck_blocks; /* LEAVING: that cannot be read, by the last attempt */
+        uint64_t looked; /* generation of the root at which it was last looked at */
         struct zdev_zone *zones; /* the report taken at import; states are not kept up */
         struct list free; /* groups that can be opened, reset done */
         uint32_t nfree;
@@ -29,6 +38,18 @@ struct pdev {
         bool ring_switch; /* its tail cannot be trusted: go on in the other zone */
         uint32_t ring_torn; /* import: where the tail ends, to be covered; 0: nothing is */
 };
+
+/* A root is written to it. */
+static inline bool pdev_labelled(const struct pdev *d)
+{
+        return d->dev && d->state <= POOL_DEVICE_LEAVING;
+}
+
+/* Data may be placed there. */
+static inline bool pdev_takes(const struct pdev *d)
+{
+        return d->dev && !d->error && d->state == POOL_DEVICE_MEMBER;
+}
 
 /* One device operation of the pool's own. cb may free what contains it. */
 struct pio {

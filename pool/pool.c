@@ -96,7 +96,9 @@ void pool_poll(struct pool *pool)
         flush_poll(pool);
         ckpt_poll(pool);
         if (pool->running) {
+                member_poll(pool);
                 group_start_resets(pool);
+                mover_poll(pool);
                 clean_poll(pool);
                 reap_poll(pool);
                 space_release(pool);
@@ -244,6 +246,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         list_init(&pool->ckpt.waits);
         list_init(&pool->ckpt.next);
         list_init(&pool->deferred);
+        list_init(&pool->member_ops);
         list_init(&pool->blocks);
         list_init(&pool->slabs);
         list_init(&pool->allocs);
@@ -255,7 +258,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         pager_init(pool);
         list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
         if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0 ||
-            reap_init(pool) < 0) {
+            reap_init(pool) < 0 || mover_init(pool) < 0) {
                 pool_free(pool);
                 return NULL;
         }
@@ -270,6 +273,7 @@ void pool_free(struct pool *pool)
         ckpt_free(pool);
         clean_fini(pool);
         reap_fini(pool);
+        mover_fini(pool);
         while (!list_empty(&pool->volumes))
                 catalog_forget(pool, list_first(&pool->volumes, struct volume, node));
         tree_forget(pool, &pool->catalog);
@@ -366,11 +370,13 @@ void pool_tick(struct pool *pool)
 
 uint64_t pool_next_tick_ns(const struct pool *pool)
 {
+        uint64_t next = mover_next_ns(pool);
+
         if (!list_empty(&pool->deferred))
                 return 0;
         if (pool->running && (pool->ndirty || pool->log_since))
-                return pool->last_ckpt_ns + checkpoint_after_ns;
-        return UINT64_MAX;
+                next = MIN(next, pool->last_ckpt_ns + checkpoint_after_ns);
+        return next;
 }
 
 struct ckpt_call {
@@ -451,19 +457,26 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
             .written_bytes = d->written_blocks * ZP_BLOCK,
             .nr_zones = d->nr_zones,
             .error = d->error,
+            .state = d->state,
+            .removing = d->removing,
+            .drained = d->drained,
+            .leaving_bytes = d->leaving_blocks * ZP_BLOCK,
+            .stuck_bytes = d->stuck_blocks * ZP_BLOCK,
         };
 
         if (d->dev)
                 memcpy(st.path, d->dev->path, sizeof(st.path));
-        st.open_zones = 1; /* the label ring's */
-        st.empty_zones = 1;
+        st.waiting = d->state == POOL_DEVICE_LEAVING && mover_wants_room(pool);
+        if (d->state <= POOL_DEVICE_LEAVING)
+                st.open_zones = st.empty_zones = 1; /* the label ring's */
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->member[0].dev != index)
+                if (g->state == GROUP_GONE || g->member[0].dev != index)
                         continue;
+                st.live_bytes += (uint64_t)g->live * ZP_BLOCK;
                 st.capacity_bytes += (uint64_t)g->cap * ZP_BLOCK;
                 st.bad_zones += g->state == GROUP_BAD;
-                st.empty_zones += g->state == GROUP_FREE;
+                st.empty_zones += g->state == GROUP_FREE || g->state == GROUP_PARKED;
                 st.open_zones += g->state == GROUP_OPEN;
                 st.full_zones += g->state == GROUP_SEALED || g->state == GROUP_SEALING;
         }

@@ -47,6 +47,10 @@ enum pool_event_kind {
         POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
                                 */
         POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
+        POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
+        POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
+        POOL_EVENT_DEVICE_REMOVED, /* device: its slot is empty and the zdev closed; status: 0, or
+                                      why its label may still be there */
 };
 
 struct pool_event {
@@ -139,8 +143,24 @@ void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int s
  * what changed since the last checkpoint, and the catalog are always in RAM. */
 void pool_set_table_cache(struct pool *pool, uint64_t bytes);
 
+/* What a slot of the device list holds. The numbers are those of the root record. */
+enum pool_device_state {
+        POOL_DEVICE_MEMBER = 0,
+        POOL_DEVICE_JOINING = 1, /* labelled, holds nothing yet */
+        POOL_DEVICE_LEAVING = 2, /* nothing new is placed there, what lives there is moved away */
+        POOL_DEVICE_LEFT = 3, /* no member any more, its label is being wiped */
+        POOL_DEVICE_NONE = 4, /* an empty slot */
+};
+
 struct pool_device_status {
         char path[256];
+        enum pool_device_state state;
+        bool removing; /* LEAVING: it is taken out of the pool when it is empty */
+        bool drained; /* LEAVING: nothing is left on it */
+        uint64_t live_bytes; /* of volumes and tables */
+        uint64_t leaving_bytes; /* LEAVING: live_bytes when it began */
+        bool waiting; /* LEAVING: until cleaning has made room elsewhere */
+        uint64_t stuck_bytes; /* LEAVING: what cannot be read, by the last attempt */
         struct uuid uuid;
         uint64_t capacity_bytes;
         uint64_t written_bytes;
@@ -170,9 +190,40 @@ struct pool_status {
 };
 
 void pool_get_status(const struct pool *pool, struct pool_status *ret_status);
-/* index < ndevices. */
+/* index < ndevices; indices are of slots, which may be empty, and stay what they are while a device
+ * is a member. */
 void pool_get_device_status(const struct pool *pool, uint32_t index,
                             struct pool_device_status *ret_status);
+
+/* ---- devices come and go ----
+ *
+ * All of it is online, and what has begun is in the root: a crash leaves a device either in or out,
+ * and the next import goes on with what was under way. done is called once it is durable that it
+ * has begun; the rest is told by pool_get_device_status and events. err is valid during the call,
+ * NULL with status 0. Texts name the device and the remedy. */
+
+/* Takes dev in as an empty member: whatever it held is lost, whether that is wanted is the caller's
+ * to ask. On success it is the pool's and *index its slot, and new data go where room is; on
+ * failure it stays the caller's. Errors: -EINVAL its geometry does not fit; -EEXIST it is a member;
+ * -ENOSPC all slots are taken; -EROFS; -ECANCELED the pool is being exported; -EIO. */
+void pool_device_add(struct pool *pool, struct zdev *dev, void *ctx,
+                     void (*done)(void *ctx, int status, const struct err *err, uint32_t index));
+/* As pool_device_add, and the device in slot old is removed, in one step. */
+void pool_device_replace(struct pool *pool, uint32_t old, struct zdev *dev, void *ctx,
+                         void (*done)(void *ctx, int status, const struct err *err,
+                                      uint32_t index));
+/* Empties a member and keeps it empty. -ENOSPC, with numbers: the others have no room for what
+ * lives there, or too few zones; -EINVAL no such member; -EALREADY it is being removed. */
+void pool_device_evacuate(struct pool *pool, uint32_t index, void *ctx,
+                          void (*done)(void *ctx, int status, const struct err *err));
+/* Empties a member, takes it out of the pool, wipes its label and closes it:
+ * POOL_EVENT_DEVICE_REMOVED. Errors as above. */
+void pool_device_remove(struct pool *pool, uint32_t index, void *ctx,
+                        void (*done)(void *ctx, int status, const struct err *err));
+/* A device that is being evacuated or removed stays a member as it was. What has moved stays where
+ * it is. -EINVAL it is not leaving (any more). */
+void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,
+                      void (*done)(void *ctx, int status, const struct err *err));
 
 /* ---- volumes ---- */
 

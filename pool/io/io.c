@@ -540,6 +540,7 @@ void volume_submit(struct volume *vol, struct volume_io *io)
         struct pool *pool = vol->pool;
         int rc = check(vol, io);
 
+        pool->requests++;
         if (rc == 0 && pool->readonly && io->op != VOLUME_READ && io->op != VOLUME_FLUSH)
                 rc = -EROFS;
         if (rc < 0 || (!io->length_bytes && io->op != VOLUME_FLUSH))

@@ -481,6 +481,10 @@ bool batch_make(struct pool *pool, struct stream *s)
 
         if (is_control(first) && q->controls)
                 return false;
+        if (group_away(pool, g)) {
+                stream_seal(pool, s);
+                return true;
+        }
         uint64_t may_change = pages_allowed(pool, s->cls);
         s->starved = may_change < pages_changed(NULL, first);
         if (s->starved) {

@@ -87,6 +87,10 @@ struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t i
 void item_free(struct pool *pool, struct item *it);
 /* Queues. stream_kick sends. */
 void stream_add(struct stream *s, struct item *it);
+/* Items of that owner, told by their done, that are in no batch yet go to the end of the list; how
+ * many. */
+uint32_t stream_take_back(struct stream *s, void (*done)(struct item *it, int status),
+                          struct list *list);
 void stream_kick(struct pool *pool, struct stream *s);
 void stream_kick_all(struct pool *pool);
 /* For stream.c: makes one batch of the items at the head, false: nothing can be done now; sends

@@ -42,6 +42,11 @@ int stream_place(struct pool *pool, struct item *it)
                                 return stream_hopeless(pool) ? -EIO : -ENOSPC;
                         continue;
                 }
+                if (group_away(pool, g)) {
+                        stream_place_end(pool);
+                        stream_seal(pool, s);
+                        continue;
+                }
                 if (b && (b->group != g || b->record_bytes))
                         b = NULL;
                 uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES,

@@ -37,6 +37,23 @@ void stream_add(struct stream *s, struct item *it)
         s->queue->nitems++;
 }
 
+uint32_t stream_take_back(struct stream *s, void (*done)(struct item *it, int status),
+                          struct list *list)
+{
+        struct item *it, *tmp;
+        uint32_t n = 0;
+
+        list_for_each_safe (it, tmp, &s->queue->items, node) {
+                if (it->done != done)
+                        continue;
+                list_del(&it->node);
+                list_add_tail(list, &it->node);
+                n++;
+        }
+        s->queue->nitems -= n;
+        return n;
+}
+
 bool stream_has_group(const struct stream *s)
 {
         for (s = s->queue; s; s = s->next)
@@ -182,7 +199,7 @@ void stream_kick_all(struct pool *pool)
 bool stream_hopeless(const struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ndevs && !pool->readonly; i++)
-                if (pool->devs[i].dev && !pool->devs[i].error)
+                if (pdev_labelled(&pool->devs[i]) && !pool->devs[i].error)
                         return false;
         return true;
 }

@@ -13,13 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-        MIN_ZONES = 16,
-        MIN_ZONE_BLOCKS = 32,
-        MIN_ACTIVE = 4,
-        RESETS_AT_ONCE = 16,
-        NGROUPS_MAX = 1 << 28
-};
+enum { MIN_ZONES = 16, RESETS_AT_ONCE = 16, NGROUPS_MAX = 1 << 28 };
 
 struct format {
         struct pdev *pdevs;
@@ -129,12 +123,6 @@ static void flush_resets(struct format *f)
         on_all(f, (struct zdev_io){.op = ZDEV_FLUSH}, zones_reset);
 }
 
-static bool dead_zone(const struct zdev_zone *z)
-{
-        return z->state == ZDEV_ZONE_READONLY || z->state == ZDEV_ZONE_OFFLINE ||
-               z->state == ZDEV_ZONE_CONVENTIONAL;
-}
-
 /* Device by device, so that the limits on what is in flight stay the driver's affair. */
 static void reset_some(struct format *f)
 {
@@ -149,7 +137,7 @@ static void reset_some(struct format *f)
                         f->zone = 0;
                         continue;
                 }
-                if (!dead_zone(&d->zones[f->zone])) {
+                if (!member_zone_dead(&d->zones[f->zone])) {
                         struct pio *p = &f->pios[f->ndevs + n++];
                         p->io = (struct zdev_io){.op = ZDEV_RESET, .zone = f->zone};
                         p->cb = pio_step;
@@ -187,9 +175,7 @@ static int make_groups(struct format *f)
                             d->zones[z].state == ZDEV_ZONE_CONVENTIONAL)
                                 continue;
                         struct root_group *g = &r->groups[r->ngroups++];
-                        bool ok = !dead_zone(&d->zones[z]) &&
-                                  d->zones[z].capacity_blocks >= MIN_ZONE_BLOCKS &&
-                                  d->zones[z].capacity_blocks < UINT32_C(1) << 28;
+                        bool ok = member_zone_fits(&d->zones[z]);
                         g->state = ok ? ROOT_GROUP_FREE : ROOT_GROUP_BAD;
                         g->width = g->copies = 1;
                         g->generation = 1;
@@ -223,7 +209,7 @@ static void reported(struct format *f)
                 d->ring_zone = ring[0];
                 for (int k = 0; k < LABEL_ZONES && f->status == 0; k++) {
                         uint32_t z = ring[k];
-                        if (dead_zone(&d->zones[z]))
+                        if (member_zone_dead(&d->zones[z]))
                                 f->status =
                                     err_set(&f->err, EINVAL,
                                             "device %s: zone %u, which holds the label, cannot "
@@ -271,25 +257,6 @@ static void scan(struct format *f)
         }
 }
 
-static int check_device(struct format *f, const struct zdev *dev)
-{
-        const struct zdev_geometry *geo = &dev->geo;
-
-        if (geo->nr_zones < MIN_ZONES)
-                return err_set(&f->err, EINVAL, "device %s has %u zones; a pool needs %d of each",
-                               dev->path, geo->nr_zones, MIN_ZONES);
-        if (geo->zone_blocks < MIN_ZONE_BLOCKS)
-                return err_set(&f->err, EINVAL, "device %s has zones of %llu blocks; %d are needed",
-                               dev->path, (unsigned long long)geo->zone_blocks, MIN_ZONE_BLOCKS);
-        if ((geo->max_open && geo->max_open < MIN_ACTIVE) ||
-            (geo->max_active && geo->max_active < MIN_ACTIVE))
-                return err_set(
-                    &f->err, EINVAL,
-                    "device %s allows %u open and %u active zones; a pool needs %d of both",
-                    dev->path, geo->max_open, geo->max_active, MIN_ACTIVE);
-        return 0;
-}
-
 static bool pool_name_valid(const char *name)
 {
         size_t len = strnlen(name, POOL_NAME_MAX + 1);
@@ -331,7 +298,7 @@ static int prepare(struct format *f, struct zdev *const *devs, const char *name,
         host->random(host->ctx, r->secret, sizeof(r->secret));
         for (uint32_t i = 0; i < f->ndevs; i++) {
                 struct pdev *d = &f->pdevs[i];
-                int rc = check_device(f, devs[i]);
+                int rc = member_check_geometry(devs[i], &f->err);
                 if (rc < 0)
                         return rc;
                 d->dev = devs[i];

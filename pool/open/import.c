@@ -52,7 +52,8 @@ static int missing(struct import *im, struct err *err)
         char text[UUID_TEXT_LEN];
 
         for (uint32_t i = 0; i < im->root.ndevices; i++) {
-                bool found = false;
+                bool found = im->root.devices[i].slot != POOL_DEVICE_MEMBER &&
+                             im->root.devices[i].slot != POOL_DEVICE_LEAVING;
                 for (uint32_t n = 0; n < im->nscans; n++)
                         found |= uuid_equal(&im->scans[n].best.device, &im->root.devices[i].uuid);
                 if (found)
@@ -62,6 +63,23 @@ static int missing(struct import *im, struct err *err)
                     err, ENXIO,
                     "pool %s: device %u of %u (uuid %s) is missing; add it and import again",
                     im->root.name, i, im->root.ndevices, text);
+        }
+        return 0;
+}
+
+/* Every device given has a slot: one that has left altogether is not taken for a member. */
+static int strangers(struct import *im, struct err *err)
+{
+        for (uint32_t n = 0; n < im->nscans; n++) {
+                const struct label_scan *s = &im->scans[n];
+                bool found = false;
+                for (uint32_t i = 0; i < im->root.ndevices; i++)
+                        found |= im->root.devices[i].slot != POOL_DEVICE_NONE &&
+                                 uuid_equal(&s->best.device, &im->root.devices[i].uuid);
+                if (!found)
+                        return err_set(err, EINVAL,
+                                       "device %s has left pool %s; import the pool without it",
+                                       s->dev->path, im->root.name);
         }
         return 0;
 }
@@ -97,17 +115,25 @@ static int choose(struct import *im, struct err *err)
                                        im->scans[i].best.name);
         im->root = best->best;
         int rc = missing(im, err);
-        if (rc == 0 && im->nscans != im->root.ndevices)
-                rc = err_set(err, EINVAL, "pool %s has %u devices, %u were given", im->root.name,
-                             im->root.ndevices, im->nscans);
-        return rc;
+        return rc < 0 ? rc : strangers(im, err);
 }
 
 static int set_device(struct import *im, uint32_t index, struct err *err)
 {
         const struct root_device *rd = &im->root.devices[index];
         struct pdev *d = &im->pool->devs[index];
+        bool joining = rd->slot == POOL_DEVICE_JOINING;
 
+        *d = (struct pdev){.uuid = rd->uuid,
+                           .index = index,
+                           .nr_zones = rd->nr_zones,
+                           .zone_blocks = rd->zone_blocks,
+                           .state = joining ? POOL_DEVICE_NONE : (enum pool_device_state)rd->slot,
+                           .removing = rd->removing,
+                           .leaving_blocks = rd->leaving_blocks};
+        list_init(&d->free);
+        if (rd->slot == POOL_DEVICE_NONE)
+                return 0;
         for (uint32_t i = 0; i < im->nscans; i++) {
                 struct label_scan *s = &im->scans[i];
                 if (!uuid_equal(&s->best.device, &rd->uuid))
@@ -121,20 +147,19 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
                             s->dev->path, s->dev->geo.nr_zones,
                             (unsigned long long)s->dev->geo.zone_blocks, rd->nr_zones,
                             (unsigned long long)rd->zone_blocks);
-                *d = (struct pdev){.dev = s->dev,
-                                   .uuid = rd->uuid,
-                                   .index = index,
-                                   .nr_zones = rd->nr_zones,
-                                   .zone_blocks = rd->zone_blocks,
-                                   .zones = steal_ptr(&s->zones),
-                                   .ring_zone = s->best_zone,
-                                   .ring_wp = s->best_end,
-                                   .ring_switch = !s->best_tail_clean};
+                d->dev = s->dev;
+                d->zones = steal_ptr(&s->zones);
+                d->ring_zone = s->best_zone;
+                d->ring_wp = s->best_end;
+                d->ring_switch = !s->best_tail_clean;
                 if (d->ring_switch)
                         d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
-                list_init(&d->free);
+                if (joining) /* its label is there: the root that ends this import says so */
+                        d->state = POOL_DEVICE_MEMBER;
                 return 0;
         }
+        if (joining || rd->slot == POOL_DEVICE_LEFT)
+                return 0;
         return err_set(err, ENXIO, "pool %s: device %u is missing", im->root.name, index);
 }
 
@@ -166,8 +191,15 @@ static int build(struct import *im, struct err *err)
                         return rc;
         }
         for (uint32_t i = 0; i < r->ngroups; i++) {
-                const struct root_group *rg = &r->groups[i];
+                struct root_group *rg = &im->root.groups[i];
                 struct group *g = pool->groups[i];
+                if (rg->state != ROOT_GROUP_GONE &&
+                    pool->devs[rg->member[0].dev].state == POOL_DEVICE_NONE) {
+                        *rg = (struct root_group){.state = ROOT_GROUP_GONE, /* it never joined */
+                                                  .width = 1,
+                                                  .copies = 1,
+                                                  .generation = rg->generation};
+                }
                 if (rg->width != 1)
                         return err_set(err, EPROTONOSUPPORT,
                                        "pool %s has mirrored groups; use a newer zonepool",
@@ -193,7 +225,9 @@ static int build(struct import *im, struct err *err)
                                     .sealed = rg->sealed,
                                     .written = rg->sealed,
                                     .released = rg->flags & ROOT_GROUP_RELEASED};
-                g->state = rg->state == ROOT_GROUP_BAD ? GROUP_BAD : GROUP_SEALING;
+                g->state = rg->state == ROOT_GROUP_GONE  ? GROUP_GONE
+                           : rg->state == ROOT_GROUP_BAD ? GROUP_BAD
+                                                         : GROUP_SEALING;
                 memcpy(g->member, rg->member, sizeof(g->member));
                 list_init(&g->node);
         }

@@ -391,10 +391,10 @@ static void walk_groups(struct import *im)
         for (; im->next_group < pool->ngroups; im->next_group++) {
                 struct group *g = pool->groups[im->next_group];
                 const struct root_group *rg = &im->root.groups[im->next_group];
+                if (rg->state != ROOT_GROUP_OPEN && rg->state != ROOT_GROUP_FREE)
+                        continue;
                 uint64_t stop = zone_end_of(pool, g);
                 if (zone_of(pool, g)->state == ZDEV_ZONE_OFFLINE)
-                        continue;
-                if (rg->state != ROOT_GROUP_OPEN && rg->state != ROOT_GROUP_FREE)
                         continue;
                 uint32_t from = rg->state == ROOT_GROUP_OPEN ? rg->wp : 0;
                 if (stop <= from)

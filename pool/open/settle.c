@@ -84,6 +84,7 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
         if (summary) {
                 g->state = GROUP_SEALED;
         } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
+                   !group_away(pool, g) &&
                    (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED)) {
                 g->state = GROUP_OPEN;
                 g->nosummary = true;
@@ -103,11 +104,11 @@ void settle_start(struct import *im)
         im->pending = 1;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                const struct zdev_zone *zone = zone_of(pool, g);
                 uint8_t was = im->root.groups[i].state;
-                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
-                if (was == ROOT_GROUP_BAD)
+                if (was == ROOT_GROUP_BAD || was == ROOT_GROUP_GONE)
                         continue;
+                const struct zdev_zone *zone = zone_of(pool, g);
+                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
                 if (was == ROOT_GROUP_SEALED)
                         g->state = GROUP_SEALED;
                 else

@@ -24,6 +24,7 @@ static void note_group(const struct group *g, struct root_group *r)
         memcpy(r->member, g->member, sizeof(r->member));
         switch (g->state) {
         case GROUP_FREE:
+        case GROUP_PARKED:
                 r->state = ROOT_GROUP_FREE;
                 break;
         case GROUP_OPEN:
@@ -36,6 +37,9 @@ static void note_group(const struct group *g, struct root_group *r)
         case GROUP_BAD:
                 r->state = ROOT_GROUP_BAD;
                 break;
+        case GROUP_GONE:
+                r->state = ROOT_GROUP_GONE;
+                break;
         }
         if (g->freeing) {
                 r->state = ROOT_GROUP_FREE;
@@ -43,6 +47,21 @@ static void note_group(const struct group *g, struct root_group *r)
                 r->wp = r->summary = 0;
                 r->last_seq = r->last_sum = 0;
         }
+}
+
+static void note_device(const struct pool *pool, const struct pdev *d, struct root_device *r)
+{
+        bool joined = d->state == POOL_DEVICE_JOINING && d->confirming;
+
+        *r = (struct root_device){
+            .uuid = d->uuid,
+            .nr_zones = d->nr_zones,
+            .zone_blocks = d->zone_blocks,
+            .generation = pool->generation + 1,
+            .slot = (uint8_t)(joined ? POOL_DEVICE_MEMBER : d->state),
+            .removing = d->removing,
+            .leaving_blocks = d->leaving_blocks,
+        };
 }
 
 int root_note(struct pool *pool)
@@ -77,10 +96,7 @@ int root_note(struct pool *pool)
         if (!r->devices || !r->groups)
                 return -ENOMEM;
         for (uint32_t i = 0; i < pool->ndevs; i++)
-                r->devices[i] = (struct root_device){.uuid = pool->devs[i].uuid,
-                                                     .nr_zones = pool->devs[i].nr_zones,
-                                                     .zone_blocks = pool->devs[i].zone_blocks,
-                                                     .generation = r->generation};
+                note_device(pool, &pool->devs[i], &r->devices[i]);
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
@@ -95,7 +111,8 @@ void root_note_tables(struct pool *pool)
                 struct group *g = pool->groups[i];
                 struct root_group *r = &pool->ckpt.root.groups[i];
                 uint32_t live = r->live; /* of the tables this root names */
-                if (g->cls != CLASS_TABLE || g->freeing || g->state == GROUP_FREE)
+                if (g->cls != CLASS_TABLE || g->freeing || g->state == GROUP_FREE ||
+                    g->state == GROUP_PARKED || g->state == GROUP_GONE)
                         continue;
                 note_group(g, r);
                 r->live = live;
@@ -137,11 +154,11 @@ int root_encode_all(struct pool *pool)
         uint32_t blocks = c->root.blocks;
         const uint8_t *first = NULL;
 
-        c->nbufs = pool->ndevs;
-        c->bufs = calloc(pool->ndevs, sizeof(*c->bufs));
-        for (uint32_t i = 0; c->bufs && i < pool->ndevs; i++) {
+        c->nbufs = c->root.ndevices; /* a release writes an older root */
+        c->bufs = calloc(c->nbufs, sizeof(*c->bufs));
+        for (uint32_t i = 0; c->bufs && i < c->nbufs; i++) {
                 void *buf = NULL;
-                if (!pool->devs[i].dev)
+                if (!pdev_labelled(&pool->devs[i]))
                         continue;
                 if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
                         return -ENOMEM;

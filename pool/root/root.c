@@ -67,6 +67,9 @@ static int decode_group(const uint8_t *p, const struct root *root, struct root_g
         g->sealed = get_le64(p + 40);
         g->zone_cap = get_le32(p + 84);
         g->copies = get_u8(p + 88);
+        if (g->state == ROOT_GROUP_GONE && !g->live && !g->wp && !g->zone_cap && !g->cap &&
+            !g->summary && g->cls < HEADER_CLASSES && g->width == 1 && g->copies == 1)
+                return 0;
         if (g->state > ROOT_GROUP_LENT || g->cls >= HEADER_CLASSES || g->width < 1 ||
             g->width > g->copies || g->copies > POOL_MAX_GROUP_WIDTH || g->wp > g->cap ||
             g->summary > g->cap || g->cap > g->zone_cap || g->zone_cap >= UINT32_C(1) << 28)
@@ -76,7 +79,8 @@ static int decode_group(const uint8_t *p, const struct root *root, struct root_g
                 g->member[i].dev = get_le16(p + 52 + 12 * i);
                 g->member[i].good = get_le32(p + 56 + 12 * i);
                 if (g->member[i].dev >= root->ndevices || g->member[i].zone < LABEL_ZONES ||
-                    g->member[i].zone >= root->devices[g->member[i].dev].nr_zones)
+                    g->member[i].zone >= root->devices[g->member[i].dev].nr_zones ||
+                    root->devices[g->member[i].dev].slot >= POOL_DEVICE_LEFT)
                         return -EBADMSG;
                 for (int n = 0; n < i; n++)
                         if (g->member[n].dev == g->member[i].dev)
@@ -116,8 +120,11 @@ void root_encode(const struct root *root, uint8_t *buf)
                 memcpy(p, root->devices[i].uuid.b, 16);
                 put_le32(p + 16, root->devices[i].nr_zones);
                 put_u8(p + 20, root->devices[i].state);
+                put_u8(p + 21, root->devices[i].slot);
+                put_u8(p + 22, root->devices[i].removing);
                 put_le64(p + 24, root->devices[i].zone_blocks);
                 put_le64(p + 32, root->devices[i].generation);
+                put_le64(p + 40, root->devices[i].leaving_blocks);
         }
         for (uint32_t i = 0; i < root->ngroups; i++, p += ROOT_GROUP_BYTES)
                 encode_group(&root->groups[i], p);
@@ -194,9 +201,12 @@ int root_decode(const uint8_t *buf, uint32_t blocks, struct root *ret_root)
                 memcpy(r.devices[i].uuid.b, p, 16);
                 r.devices[i].nr_zones = get_le32(p + 16);
                 r.devices[i].state = get_u8(p + 20);
+                r.devices[i].slot = get_u8(p + 21);
+                r.devices[i].removing = get_u8(p + 22) & 1;
                 r.devices[i].zone_blocks = get_le64(p + 24);
                 r.devices[i].generation = get_le64(p + 32);
-                if (r.devices[i].state > ROOT_DEVICE_OUT)
+                r.devices[i].leaving_blocks = get_le64(p + 40);
+                if (r.devices[i].state > ROOT_DEVICE_OUT || r.devices[i].slot > POOL_DEVICE_NONE)
                         rc = -EBADMSG;
         }
         for (uint32_t i = 0; i < r.ngroups && rc == 0; i++, p += ROOT_GROUP_BYTES)

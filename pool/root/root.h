@@ -28,10 +28,11 @@
  *      192   32  counters: user, device, cleaning, table blocks written (8 each)
  *     224    8  durable sequence: every record up to it was durable when this root was written
  *     232   24  zero
- *     256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 state (1)  21 zero (3)
+ *     256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 state (1)  21 slot (1)
+ *                                        22 flags (1): bit 0 removed when it is empty  23 zero (1)
  *                                        24 zone size in blocks (8)
  *                                        32 generation of the last root it was in use with (8)
- *                                        40 zero (8)
+ *                                        40 live blocks when it began to leave (8)
  *               groups, 96 bytes each:   0 state (1)  1 class (1)  2 width (1)
  *                                         3 flags (1), bit 0: released
  *                                         4 generation  8 live blocks  12 written blocks
@@ -68,6 +69,7 @@ enum root_group_state {
         ROOT_GROUP_SEALED = 2,
         ROOT_GROUP_BAD = 3,
         ROOT_GROUP_LENT = 4, /* its zone is a member of another group */
+        ROOT_GROUP_GONE = 5, /* no zone: its device has left. The generation stays */
 };
 
 /* The group was freed after the checkpoint: what the tables of this root name in it is of the
@@ -102,6 +104,9 @@ struct root_device {
         uint64_t zone_blocks;
         uint8_t state; /* enum root_device_state */
         uint64_t generation;
+        uint8_t slot; /* enum pool_device_state */
+        bool removing;
+        uint64_t leaving_blocks;
 };
 
 struct root {

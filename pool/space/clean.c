@@ -81,7 +81,7 @@ static bool urgent(const struct pool *pool)
                     (!stream_has_group(s) || s->starved))
                         return true;
         }
-        return pool->count.free + pool->count.emptied <= LOW_FREE;
+        return pool->count.free + pool->count.emptied <= LOW_FREE || mover_wants_room(pool);
 }
 
 bool clean_idle(const struct pool *pool)
@@ -105,8 +105,8 @@ static struct group *choose(struct pool *pool)
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing ||
-                    !worth_it(g, hurry))
+                if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing || g->busy ||
+                    group_away(pool, g) || !worth_it(g, hurry))
                         continue;
                 if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
                         continue;
@@ -214,15 +214,18 @@ static bool give_up(struct cleaner *c)
             pool->count.free != pool->count.ready || pool->count.emptied ||
             group_moves_fit(pool, s->copies, s->nitems))
                 return false;
-        list_splice_tail(&c->items, &s->items);
+        uint32_t n = stream_take_back(s, moved, &c->items);
+        c->nitems += n;
+        c->writing -= n;
+        if (c->writing)
+                return false; /* they wait in a queue of another class, and go on */
         while (!list_empty(&c->items)) {
                 struct item *it = list_first(&c->items, struct item, node);
                 list_del(&it->node);
                 item_through(it);
                 item_free(pool, it);
         }
-        c->writing -= s->nitems;
-        s->nitems = c->nitems = 0;
+        c->nitems = 0;
         release(c, false);
         return true;
 }

@@ -97,14 +97,44 @@ static void ready(struct pool *pool, struct group *g)
         pool->count.ready++;
 }
 
+bool group_on(const struct group *g, uint32_t dev)
+{
+        for (int i = 0; g->state != GROUP_GONE && i < g->width; i++)
+                if (g->member[i].dev == dev)
+                        return true;
+        return false;
+}
+
+bool group_away(const struct pool *pool, const struct group *g)
+{
+        for (int i = 0; i < g->width; i++)
+                if (pool->devs[g->member[i].dev].state != POOL_DEVICE_MEMBER)
+                        return true;
+        return false;
+}
+
+void group_park(struct pool *pool, struct group *g)
+{
+        g->state = GROUP_PARKED;
+        pool->count.free--;
+        pool->count.free_blocks -= g->cap;
+        if (g->needs_reset)
+                return;
+        list_del(&g->node);
+        group_dev(pool, g)->nfree--;
+        pool->count.ready--;
+}
+
 void group_make_free(struct pool *pool, struct group *g)
 {
-        g->state = GROUP_FREE;
+        g->state = group_away(pool, g) ? GROUP_PARKED : GROUP_FREE;
         g->wp = g->tail = 0;
         g->last_seq = g->last_sum = 0;
         g->summary = 0;
         g->nosummary = g->unclean = g->freeing = false;
         group_drop_summary(g);
+        if (g->state == GROUP_PARKED)
+                return;
         pool->count.free++;
         pool->count.free_blocks += g->cap;
         if (!g->needs_reset)
@@ -114,7 +144,6 @@ void group_make_free(struct pool *pool, struct group *g)
 static void bad(struct pool *pool, struct group *g)
 {
         g->state = GROUP_BAD;
-        pool->count.usable--;
         space_init(pool);
 }
 
@@ -134,13 +163,18 @@ static void reset_done(struct pio *p, int status)
         pool->resets--;
         if (status < 0) {
                 pool_device_error(pool, group_dev(pool, g), status);
-                pool->count.free--;
-                pool->count.free_blocks -= g->cap;
+                if (g->state == GROUP_FREE) {
+                        pool->count.free--;
+                        pool->count.free_blocks -= g->cap;
+                }
                 bad(pool, g);
                 return;
         }
         group_dev(pool, g)->written++;
-        ready(pool, g);
+        if (g->state == GROUP_FREE)
+                ready(pool, g);
+        else
+                g->needs_reset = false;
 }
 
 void group_start_resets(struct pool *pool)
@@ -282,7 +316,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s)
         pool->no_slot = false;
         for (uint32_t n = 0; n < pool->ndevs; n++) {
                 struct pdev *d = &pool->devs[(pool->next_dev + n) % pool->ndevs];
-                if (!d->dev || d->error || !d->nfree)
+                if (!pdev_takes(d) || !d->nfree)
                         continue;
                 uint64_t share = ((uint64_t)d->nfree << 16) / (1 + 2 * own_open(s, d));
                 if (!has_slot(pool, d, class_kind(s->cls))) {

@@ -46,6 +46,8 @@ enum group_state {
         GROUP_SEALING, /* no more batches; the last ones or the summary are on their way */
         GROUP_SEALED,
         GROUP_BAD, /* never used again */
+        GROUP_PARKED, /* as FREE, but its device is on its way in or out */
+        GROUP_GONE, /* no zone: its device has left */
 };
 
 struct group {
@@ -121,8 +123,14 @@ void group_add_data(struct group *g, uint32_t blocks, uint64_t written);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);
-/* FREE, with a reset to come when needs_reset is set. */
+/* FREE (or PARKED), with a reset to come when needs_reset is set. */
 void group_make_free(struct pool *pool, struct group *g);
+/* FREE to PARKED: its device is leaving. */
+void group_park(struct pool *pool, struct group *g);
+/* One of its members is on that device. */
+bool group_on(const struct group *g, uint32_t dev);
+/* One of its members is on a device that is not, or will not stay, a member. */
+bool group_away(const struct pool *pool, const struct group *g);
 /* Starts resets that may be done. */
 void group_start_resets(struct pool *pool);
 /* Blocks of [off, off+n) on the group's first member. */

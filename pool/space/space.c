@@ -15,32 +15,58 @@
 
 enum { GROUPS_KEPT = 7, RESERVE_PERMILLE = 70, PAGE_CHARGE = 3 };
 
+struct space_sum {
+        uint32_t n, min_cap, max_cap;
+        uint64_t budget;
+};
+
+enum { NO_DEVICE = UINT16_MAX };
+
 static uint64_t group_payload(const struct pool *pool, uint32_t cap)
 {
         return cap - cap / 24 - 3;
 }
 
-void space_init(struct pool *pool)
+/* Of the groups that stay when the device leaves; NO_DEVICE: of all. */
+static struct space_sum sum_groups(const struct pool *pool, uint32_t leaving)
 {
-        uint64_t total = 0, n = 0, permille = pool->options.reserve_permille;
+        struct space_sum s = {.min_cap = UINT32_MAX};
+        uint64_t total = 0, permille = pool->options.reserve_permille;
 
         if (!permille)
                 permille = RESERVE_PERMILLE;
-        pool->max_cap = 0;
-        pool->min_cap = UINT32_MAX;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->state == GROUP_BAD)
+                if (g->state == GROUP_BAD || g->state == GROUP_GONE || group_away(pool, g) ||
+                    group_on(g, leaving))
                         continue;
                 total += group_payload(pool, g->cap);
-                pool->max_cap = MAX(pool->max_cap, g->cap);
-                pool->min_cap = MIN(pool->min_cap, g->cap);
-                n++;
+                s.max_cap = MAX(s.max_cap, g->cap);
+                s.min_cap = MIN(s.min_cap, g->cap);
+                s.n++;
         }
-        uint64_t kept = GROUPS_KEPT * group_payload(pool, pool->max_cap ? pool->max_cap : 32) +
+        uint64_t kept = GROUPS_KEPT * group_payload(pool, s.max_cap ? s.max_cap : 32) +
                         total * MIN(permille, 900u) / 1000;
-        pool->count.usable = (uint32_t)n;
-        pool->budget = total > kept ? total - kept : 0;
+        s.budget = total > kept ? total - kept : 0;
+        return s;
+}
+
+void space_init(struct pool *pool)
+{
+        struct space_sum s = sum_groups(pool, NO_DEVICE);
+
+        pool->max_cap = s.max_cap;
+        pool->min_cap = s.min_cap;
+        pool->count.usable = s.n;
+        pool->budget = s.budget;
+}
+
+uint64_t space_without(const struct pool *pool, uint32_t leaving, uint32_t *ret_groups)
+{
+        struct space_sum s = sum_groups(pool, leaving);
+
+        *ret_groups = s.n;
+        return s.budget;
 }
 
 /* Table pages that would find room now, in what is open and free; cautiously. */

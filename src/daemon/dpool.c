@@ -234,6 +234,11 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 eventlog_emit("corruption", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu",
                               p->spec.name, volume, (unsigned long long)e->block);
                 break;
+        case POOL_EVENT_DEVICE_EMPTY:
+        case POOL_EVENT_DEVICE_STUCK:
+        case POOL_EVENT_DEVICE_REMOVED:
+                eventlog_emit("device", "\"pool\":\"%s\",\"device\":%u", p->spec.name, e->device);
+                break;
         case POOL_EVENT_READONLY:
                 log_error("pool",
                           "%s: metadata can no longer be written, the pool is read-only: %s",

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/devices.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/trouble.h"
@@ -15,17 +16,22 @@
 
 /* ---- power ---- */
 
-static void power_on(struct sim *sim, struct zdev **devs)
+/* Fills devs with those that are listed; how many. */
+static uint32_t power_on(struct sim *sim, struct zdev **devs)
 {
-        for (uint32_t i = 0; i < sim->nmedia; i++)
-                devs[i] = media_power_on(sim->media[i]);
-        for (uint32_t i = sim->nmedia; i > 1; i--) { /* in any order */
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < sim->nmedia; i++) {
+                struct zdev *dev = media_power_on(sim->media[i]);
+                if (sim->devices[i].listed)
+                        devs[n++] = dev;
+        }
+        for (uint32_t i = n; i > 1; i--) { /* in any order */
                 uint64_t k = sim_below(sim, i);
                 struct zdev *tmp = devs[i - 1];
                 devs[i - 1] = devs[k];
                 devs[k] = tmp;
         }
-        sim->power_lost = false;
+        sim->power_lost = sim->ran_on = false;
         sim->commands = sim->progress_at = 0;
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
@@ -35,6 +41,7 @@ static void power_on(struct sim *sim, struct zdev **devs)
         sim->faulty = sim->gave_up = false;
         sim->woken = NULL;
         sim->held = false;
+        return n;
 }
 
 static enum media_cut pick_cut(struct sim *sim)
@@ -80,12 +87,13 @@ void life_cut(struct sim *sim)
         sim->phase = "losing power";
         enum media_cut cut = pick_cut(sim);
         verify_table_lost();
-        if (cut == MEDIA_CUT_KILL)
+        if (cut == MEDIA_CUT_KILL && !sim->ran_on)
                 verify_keep_table(sim);
         power_off(sim, cut);
         pool_abandon(sim->pool);
         sim->pool = sim->woken = NULL;
         work_power_cut(sim->work);
+        devices_power_cut(sim);
         oracle_power_cut(sim->oracle);
 }
 
@@ -134,19 +142,21 @@ void life_format(struct sim *sim)
         for (uint32_t tries = 0;; tries++) {
                 struct zdev *devs[MAX_MEDIA];
                 struct answer a = {0};
-                power_on(sim, devs);
+                uint32_t n = power_on(sim, devs);
                 if (tries == 0 && sim_chance(sim, 1, 4))
                         sim->cut_at = sim_between(sim, 1, 120);
-                pool_format(devs, sim->nmedia, "pool", &sim->pool_uuid, &sim->host, &sim->options,
-                            &a, answered);
+                pool_format(devs, n, "pool", &sim->pool_uuid, &sim->host, &sim->options, &a,
+                            answered);
                 bool whole = sim_run_until(sim, &a.done, "format");
                 if (whole && a.status < 0)
                         sim_fail(sim, "format: %d %s", a.status, a.text);
                 if (!whole)
                         run_out(sim, &a, "format");
                 power_off(sim, whole ? MEDIA_CUT_ALL_LOST : pick_cut(sim));
-                if (whole)
+                if (whole) {
+                        devices_formatted(sim);
                         return;
+                }
         }
 }
 
@@ -155,9 +165,18 @@ static void probed(void *ctx, int status, const struct pool_label *label)
         struct answer *a = ctx;
         a->done = true;
         a->status = status;
-        if (status == 0 && (!uuid_equal(&label->pool_uuid, &a->sim->pool_uuid) ||
-                            label->ndevices != a->sim->nmedia))
+        if (status == 0 && !uuid_equal(&label->pool_uuid, &a->sim->pool_uuid))
                 sim_fail(a->sim, "a label tells of another pool");
+}
+
+/* A label of another pool is none of this one. */
+static void labelled(void *ctx, int status, const struct pool_label *label)
+{
+        struct answer *a = ctx;
+        a->done = true;
+        a->status = status;
+        if (status == 0 && !uuid_equal(&label->pool_uuid, &a->sim->pool_uuid))
+                a->status = -ENOENT;
 }
 
 /* Every device has a label, and the pool is refused when one device is missing. */
@@ -165,17 +184,17 @@ static void look_around(struct sim *sim)
 {
         struct zdev *devs[MAX_MEDIA];
         sim->phase = "probing";
-        power_on(sim, devs);
-        for (uint32_t i = 0; i < sim->nmedia; i++) {
+        uint32_t n = power_on(sim, devs);
+        for (uint32_t i = 0; i < n; i++) {
                 struct answer a = {.sim = sim};
                 pool_probe(devs[i], &a, probed);
                 sim_run_until(sim, &a.done, "probe");
                 if (a.status < 0)
                         sim_fail(sim, "probe of %s: %d", devs[i]->path, a.status);
         }
-        if (sim->nmedia > 1) {
+        if (n > 1) {
                 struct answer a = {.sim = sim};
-                pool_import(devs, sim->nmedia - 1, &sim->host, &sim->options, &a, imported);
+                pool_import(devs, n - 1, &sim->host, &sim->options, &a, imported);
                 sim_run_until(sim, &a.done, "import");
                 if (a.status != -ENXIO)
                         sim_fail(sim, "import without a device: %d %s", a.status, a.text);
@@ -188,20 +207,23 @@ static void look_around(struct sim *sim)
 static void return_lost(struct sim *sim)
 {
         struct zdev *devs[MAX_MEDIA], *all[MAX_MEDIA];
-        uint32_t n = 0;
+        uint32_t n = 0, nall = 0;
         bool lost = false, faults = sim->faults;
         for (uint32_t i = 0; i < sim->nmedia; i++)
-                lost = lost || media_is_lost(sim->media[i]);
-        if (!lost)
+                lost = lost || (sim->devices[i].listed && media_is_lost(sim->media[i]));
+        if (!lost || !devices_quiet(sim)) {
+                for (uint32_t i = 0; i < sim->nmedia; i++)
+                        media_return(sim->media[i]);
                 return;
+        }
         sim->phase = "importing without a lost device";
-        power_on(sim, all);
+        nall = power_on(sim, all);
         for (uint32_t i = 0; i < sim->nmedia; i++)
-                if (!media_is_lost(sim->media[i]))
+                if (sim->devices[i].listed && !media_is_lost(sim->media[i]))
                         devs[n++] = media_power_on(sim->media[i]);
         struct answer silent = {.sim = sim}, without = {.sim = sim};
         sim->faults = true;
-        pool_import(all, sim->nmedia, &sim->host, &sim->options, &silent, imported);
+        pool_import(all, nall, &sim->host, &sim->options, &silent, imported);
         sim_run_until(sim, &silent.done, "import");
         if (silent.status >= 0)
                 sim_fail(sim, "a pool with a device that does not answer was imported");
@@ -221,16 +243,36 @@ static void return_lost(struct sim *sim)
         power_off(sim, MEDIA_CUT_KILL);
 }
 
+/* As the daemon does: what is listed and has no label has left, or has never joined. */
+static uint32_t only_labelled(struct sim *sim, struct zdev **devs, uint32_t n)
+{
+        uint32_t good = 0;
+        for (uint32_t i = 0; i < n; i++) {
+                struct answer a = {.sim = sim};
+                if (devices_quiet(sim)) {
+                        devs[good++] = devs[i];
+                        continue;
+                }
+                pool_probe(devs[i], &a, labelled);
+                sim_run_until(sim, &a.done, "probe");
+                if (a.status < 0)
+                        devices_drop(sim, (uint32_t)strtoul(devs[i]->path + 3, NULL, 10), a.status);
+                else
+                        devs[good++] = devs[i];
+        }
+        return good;
+}
+
 /* One attempt. False: power was lost in the middle. */
 static bool import_once(struct sim *sim, uint64_t cut_at)
 {
         struct zdev *devs[MAX_MEDIA];
         struct answer a = {0};
         sim->phase = "importing";
-        power_on(sim, devs);
-        sim->cut_at = cut_at;
+        uint32_t n = only_labelled(sim, devs, power_on(sim, devs));
+        sim->cut_at = cut_at == UINT64_MAX ? cut_at : sim->commands + cut_at;
         sim->faulty = sim->faults && sim_chance(sim, 1, 4);
-        pool_import(devs, sim->nmedia, &sim->host, &sim->options, &a, imported);
+        pool_import(devs, n, &sim->host, &sim->options, &a, imported);
         bool whole = sim_run_until(sim, &a.done, "import");
         sim->imports++;
         if (whole && a.status < 0 && !(sim->faulty && a.status == -EIO))
@@ -296,6 +338,7 @@ bool life_export(struct sim *sim)
         }
         verify_table_lost();
         work_power_cut(sim->work);
+        devices_power_cut(sim);
         oracle_power_cut(sim->oracle);
         life_recover(sim, whole);
         return true;
@@ -305,7 +348,7 @@ void life_recover(struct sim *sim, bool clean)
 {
         uint32_t attempts = 0;
         return_lost(sim);
-        if (sim_chance(sim, 1, 8))
+        if (sim_chance(sim, 1, 8) && devices_quiet(sim))
                 look_around(sim);
         if (sim->faults && sim->worn < MAX_WORN && sim_chance(sim, 1, 4))
                 media_wear(sim->media[sim_below(sim, sim->nmedia)]);
@@ -318,6 +361,7 @@ void life_recover(struct sim *sim, bool clean)
                 attempts++;
         }
         sim->phase = "verifying";
+        devices_check(sim);
         verify(sim);
         if (!clean)
                 count_state(sim);

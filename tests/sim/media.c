@@ -5,6 +5,7 @@
  * ordered (one write in flight, no reset beside it), so undoing them from the last one on gives
  * every state the zone has been in.
  */
+#include "tests/sim/devices.h"
 #include "tests/sim/media_internal.h"
 #include "tests/sim/work.h"
 
@@ -113,6 +114,8 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
                 if (sim->cut == CUT_NEAR_RESET && (label || io->op == ZDEV_RESET) &&
                     --sim->cut_countdown == 0)
                         sim->cut_at = sim->commands + sim_between(sim, 1, label ? 3 : 12);
+                if (io->op == ZDEV_WRITE && io->zone >= m->spec.nr_conventional + 2)
+                        devices_written(sim, m->index);
                 if (++sim->commands == sim->cut_at)
                         sim->power_lost = true; /* the command itself is in flight then */
                 if (!m->lost)

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/devices.h"
 #include "tests/sim/life.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
@@ -181,7 +182,6 @@ static void host_wake(void *ctx, struct pool *pool)
 static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
 {
         struct sim *sim = ctx;
-        (void)pool;
         if (sim->power_lost)
                 return;
         switch (e->kind) {
@@ -210,13 +210,27 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim->gave_up = true;
                 sim_trace(sim, "event: read-only");
                 break;
+        case POOL_EVENT_DEVICE_EMPTY:
+        case POOL_EVENT_DEVICE_STUCK:
+        case POOL_EVENT_DEVICE_REMOVED:
+                devices_event(sim, pool, e);
+                break;
         }
 }
 
 static void choose_media(struct sim *sim)
 {
         static const uint32_t nmedia[] = {1, 1, 2, 2, 3};
-        sim->nmedia = nmedia[sim_below(sim, ARRAY_SIZE(nmedia))];
+        static struct sim_device devices[MAX_MEDIA];
+        uint32_t members = nmedia[sim_below(sim, ARRAY_SIZE(nmedia))];
+        sim->devices_change = sim_chance(sim, 1, 3);
+        sim->nmedia = members;
+        if (sim->devices_change)
+                sim->nmedia = MIN(members + (uint32_t)sim_between(sim, 0, 2), (uint32_t)MAX_MEDIA);
+        sim->devices = devices;
+        for (uint32_t i = 0; i < MAX_MEDIA; i++)
+                devices[i] = (struct sim_device){.fate = i < members ? DEVICE_IN : DEVICE_OUT,
+                                                 .listed = i < members};
         for (uint32_t i = 0; i < sim->nmedia; i++) {
                 struct media_spec spec = {
                     .nr_zones = (uint32_t)sim_between(sim, 16, MAX_ZONES),
@@ -317,6 +331,9 @@ static void work_for_a_while(struct sim *sim, uint32_t asks)
                         return;
                 if (sim->options.checksums && sim_chance(sim, 1, 50))
                         work_scribble(sim->work);
+                devices_act(sim);
+                if (sim->power_lost)
+                        return;
                 uint64_t commands = sim->commands;
                 bool stepped = sim_step(sim);
                 bool moved = sim->commands != commands || work_asked(sim->work) != before;
@@ -416,7 +433,7 @@ void sim_run(struct sim *sim)
         sim->cut = CUT_NEVER;
         sim->cut_at = UINT64_MAX;
         work_for_a_while(sim, 30);
-        if (!life_export(sim)) { /* devices have failed */
+        if (!life_export(sim) || !devices_settle(sim)) { /* devices have failed */
                 life_cut(sim);
                 life_recover(sim, false);
         }

@@ -13,9 +13,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { MAX_MEDIA = 3, MAX_ZONES = 40, MAX_CONVENTIONAL = 5, MAX_ZONE_BLOCKS = 64 };
+enum { MAX_MEDIA = 5, MAX_ZONES = 40, MAX_CONVENTIONAL = 5, MAX_ZONE_BLOCKS = 64 };
 
 struct media;
+struct sim_device;
 struct oracle;
 struct work;
 
@@ -39,12 +40,17 @@ struct sim {
 
         struct media *media[MAX_MEDIA];
         uint32_t nmedia;
+        struct sim_device *devices; /* nmedia */
+        bool devices_change; /* they join and leave in this run */
+        uint64_t device_calls, device_call; /* ever; number of the one under way, 0: none */
         uint64_t commands; /* device commands of this power-up, */
         uint64_t progress_at; /* the last of them before a user's operation ended, */
         uint64_t cut_at; /* and the number of the one at which power fails */
         enum cut_when cut;
         uint32_t cut_countdown; /* resets, or answers, until then */
         bool power_lost;
+        bool ran_on; /* operations ended after that: what the pool has in RAM is not what was there
+                      */
         uint64_t completions;
         unsigned slow_permille; /* of device operations */
 

@@ -1,0 +1,69 @@
+/* Devices that come and go. The states of a slot, and what each root says of it:
+ *
+ *   NONE -> JOINING -> MEMBER -> LEAVING -> LEFT -> NONE
+ *                        ^----------'
+ *
+ * Two roots take a device in. The first calls it JOINING: when power fails meanwhile, its label is
+ * there and it is a member, or it is not and the slot is dropped; nothing has been placed on it.
+ * The second calls it a MEMBER, and its groups may be opened once that one is durable: whatever
+ * names a block there is younger than a root that demands the device.
+ *
+ * A device that is LEAVING keeps its data, and its label, until nothing of it counts in a durable
+ * root. The root that calls it LEFT has no groups of it any more; only then is its label wiped.
+ *
+ * Slots and the ids of groups are used again. A group's generation goes on through that: what named
+ * a block of an earlier life is known by it.
+ *
+ * States change only between checkpoints, or before their freeze.
+ */
+#ifndef ZONEPOOL_POOL_MEMBER_MEMBER_H
+#define ZONEPOOL_POOL_MEMBER_MEMBER_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "pool/pdev.h"
+#include "pool/root/checkpoint.h"
+
+enum member_kind { MEMBER_JOIN, MEMBER_LEAVE, MEMBER_KEEP };
+
+/* Something asked for, until it is durable. */
+struct member_op {
+        struct list node; /* pool.member_ops, until it is carried out */
+        struct ckpt_wait wait;
+        struct deferred later;
+        struct pool *pool;
+        enum member_kind kind;
+        uint32_t index; /* LEAVE, KEEP: slot; JOIN: the slot that is replaced, or NO_SLOT */
+        bool remove; /* LEAVE */
+        int status;
+        struct err err;
+        void *ctx;
+        void (*done)(void *ctx, int status, const struct err *err);
+        /* JOIN (join.c): the device, which becomes the pool's when the state changes */
+        struct zdev *dev;
+        struct zdev_zone *zones; /* owned; all empty, or dead */
+        uint32_t slot;
+        uint64_t generation; /* roots of its earlier lives had at most that */
+        void (*joined)(void *ctx, int status, const struct err *err, uint32_t index);
+};
+
+enum { NO_SLOT = UINT32_MAX };
+
+/* Goes on with what has become possible. */
+void member_poll(struct pool *pool);
+/* Queues an operation. */
+void member_ask(struct member_op *op);
+/* Answers and frees it, from the next turn. */
+void member_answer(struct member_op *op, int status);
+/* Whether the device may leave: its data have room elsewhere. */
+int member_check_leave(const struct pool *pool, uint32_t index, struct err *err);
+void member_leave(struct pool *pool, struct pdev *d, bool remove);
+/* join.c: gives the device its slot and groups. On failure nothing has changed. */
+int member_join(struct member_op *op);
+
+/* What a device and a zone must be to hold a pool's data. -EINVAL with text. */
+int member_check_geometry(const struct zdev *dev, struct err *err);
+bool member_zone_dead(const struct zdev_zone *z);
+bool member_zone_fits(const struct zdev_zone *z);
+
+#endif

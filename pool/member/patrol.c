@@ -1,0 +1,278 @@
+/* See patrol.h. Headers are found by chain and name the owner of each block; a block lives when the
+ * owner's entry still is its address. The stretch of a batch that holds wanted blocks is read in
+ * one go; a block whose checksum is not the entry's is read again by itself before anything is
+ * blamed, and only if it still lives then. */
+#include "pool/member/patrol.h"
+
+#include "base/crc32c.h"
+
+#include <stdlib.h>
+
+static void batch_end(struct patrol *p);
+
+void patrol_fini(struct patrol *p)
+{
+        walk_fini(&p->walk);
+        free(p->blocks);
+        free(p->buf);
+        p->blocks = NULL;
+        p->buf = NULL;
+        p->blocks_cap = p->buf_cap = 0;
+}
+
+static void finish(struct patrol *p, int status)
+{
+        struct group *g = p->group;
+
+        walk_fini(&p->walk);
+        if (p->again.buf)
+                pool_block_put(p->pool, p->again.buf);
+        p->again.buf = NULL;
+        p->group = NULL;
+        g->busy = false;
+        group_unref(p->pool, g);
+        p->done(p, status);
+}
+
+/* ---- who lives ---- */
+
+static bool entry_of(struct pool *pool, struct patrol_block *b)
+{
+        struct tree *t = pool_tree(pool, b->tree_id);
+        struct entry e = {0};
+
+        if (t && b->type == RECORD_PAGE) {
+                const struct page *pg = tree_find_page(t, b->level, b->index);
+                if (pg && pg->parent)
+                        e = (struct entry){pg->parent->addr[pg->slot], pg->parent->crc[pg->slot]};
+                else if (pg)
+                        e = t->root_entry;
+        } else if (t) {
+                e = tree_get(t, b->index);
+        }
+        b->tree = t;
+        bool same = e.addr == b->entry.addr;
+        b->entry.crc = e.crc;
+        return same;
+}
+
+static bool lives(struct patrol *p, struct patrol_block *b)
+{
+        struct patrol_block now = *b;
+
+        if (!entry_of(p->pool, &now) || now.entry.crc != b->entry.crc)
+                return false;
+        b->tree = now.tree;
+        return true;
+}
+
+static int add(struct patrol *p, const struct patrol_block *b)
+{
+        if (p->nblocks == p->blocks_cap) {
+                uint32_t cap = p->blocks_cap ? p->blocks_cap * 2 : 64;
+                struct patrol_block *more = realloc(p->blocks, cap * sizeof(*more));
+                if (!more)
+                        return -ENOMEM;
+                p->blocks = more;
+                p->blocks_cap = cap;
+        }
+        p->blocks[p->nblocks++] = *b;
+        return 0;
+}
+
+static int gather(struct patrol *p, const struct header *h, const struct record *rec)
+{
+        uint32_t n = record_data_blocks(rec->type, rec->count);
+
+        for (uint32_t i = 0; i < n; i++) {
+                uint32_t off = h->offset + h->header_blocks + rec->data + i;
+                struct patrol_block b = {.tree_id = rec->tree,
+                                         .index = rec->index + i,
+                                         .type = rec->type,
+                                         .level = rec->level,
+                                         .entry.addr = addr_make(p->group->id, off)};
+                if (!entry_of(p->pool, &b) || !p->wanted(p, &b))
+                        continue;
+                int rc = add(p, &b);
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* ---- showing ---- */
+
+static void show(struct patrol *p);
+
+static void read_again(struct block_read *r, int status)
+{
+        struct patrol *p = r->ctx;
+        struct patrol_block *b = &p->blocks[p->at++];
+
+        if (lives(p, b))
+                p->block(p, b, r->buf, status);
+        show(p);
+}
+
+static void show(struct patrol *p)
+{
+        for (; p->at < p->nblocks; p->at++) {
+                struct patrol_block *b = &p->blocks[p->at];
+                const uint8_t *data =
+                    p->buf + (size_t)(addr_offset(b->entry.addr) - p->from) * ZP_BLOCK;
+                if (!lives(p, b))
+                        continue;
+                if (!p->unread && crc32c(0, data, ZP_BLOCK) == b->entry.crc) {
+                        p->block(p, b, data, 0);
+                        continue;
+                }
+                if (!p->again.buf)
+                        p->again.buf = pool_block_get(p->pool);
+                if (!p->again.buf) {
+                        p->block(p, b, NULL, -ENOMEM);
+                        continue;
+                }
+                p->again.verify = p->again.quiet = true;
+                p->again.done = read_again;
+                p->again.ctx = p;
+                block_read_start(p->pool, &p->again, b->entry);
+                return;
+        }
+        batch_end(p);
+}
+
+/* ---- reading ---- */
+
+static void read_more(struct patrol *p);
+
+static void stretch_read(struct pio *pio, int status)
+{
+        struct patrol *p = container_of(pio, struct patrol, pio);
+
+        p->got += pio->io.nblocks;
+        p->unread |= status < 0;
+        if (p->got < p->count && !p->unread)
+                read_more(p);
+        else
+                show(p);
+}
+
+static void read_more(struct patrol *p)
+{
+        struct pdev *d = group_dev(p->pool, p->group);
+        uint32_t n = MIN(p->count - p->got, d->dev->geo.max_io_blocks);
+
+        p->pio.cb = stretch_read;
+        p->pio.iov = (struct iovec){p->buf + (size_t)p->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
+        p->pio.io = (struct zdev_io){.op = ZDEV_READ,
+                                     .zone = p->group->member[0].zone,
+                                     .block = p->from + p->got,
+                                     .nblocks = n,
+                                     .iov = &p->pio.iov,
+                                     .niov = 1};
+        pio_submit(p->pool, d->dev, &p->pio);
+}
+
+static void read_stretch(struct patrol *p)
+{
+        uint32_t to = addr_offset(p->blocks[p->nblocks - 1].entry.addr) + 1;
+
+        p->from = addr_offset(p->blocks[0].entry.addr); /* in the order of the batch */
+        p->count = to - p->from;
+        p->at = p->got = 0;
+        p->unread = false;
+        if (p->buf_cap < p->count) {
+                void *buf = NULL;
+                free(p->buf);
+                p->buf = NULL;
+                p->buf_cap = 0;
+                if (!posix_memalign(&buf, ZP_BLOCK, (size_t)p->count * ZP_BLOCK)) {
+                        p->buf = buf;
+                        p->buf_cap = p->count;
+                }
+        }
+        p->unread = !p->buf || !group_dev(p->pool, p->group)->dev;
+        if (p->unread)
+                show(p);
+        else
+                read_more(p);
+}
+
+/* ---- the walk ---- */
+
+void patrol_unpin(struct batch_pins *b)
+{
+        if (b && !--b->users)
+                batch_pins_free(b);
+}
+
+static void batch_end(struct patrol *p)
+{
+        patrol_unpin(steal_ptr(&p->pins));
+        if (p->batch(p))
+                patrol_next(p);
+}
+
+void patrol_next(struct patrol *p)
+{
+        walk_next(&p->walk);
+}
+
+static void look(struct patrol *p)
+{
+        const struct walk *w = &p->walk;
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+        int rc = p->pins->status; /* where a page cannot be read nobody knows what lives */
+
+        p->pins->users = 1;
+        while (rc == 0 &&
+               record_next(w->buf + HEADER_FIXED, w->h.record_bytes, &pos, &data, &rec) > 0)
+                rc = gather(p, &w->h, &rec);
+        if (rc < 0) {
+                patrol_unpin(steal_ptr(&p->pins));
+                finish(p, rc);
+        } else if (p->nblocks) {
+                read_stretch(p);
+        } else {
+                batch_end(p);
+        }
+}
+
+static void pages_there(struct batch_pins *b)
+{
+        look(b->ctx);
+}
+
+static void header_found(struct walk *w)
+{
+        struct patrol *p = w->ctx;
+
+        p->nblocks = 0;
+        if (w->h.kind != HEADER_BATCH || !p->group->live)
+                finish(p, 0);
+        else if (batch_pins_take(p->pool, w->buf + HEADER_FIXED, w->h.record_bytes, pages_there, p,
+                                 &p->pins))
+                look(p);
+        else if (!p->pins)
+                finish(p, -ENOMEM);
+}
+
+static void walked(struct walk *w, int status)
+{
+        finish(w->ctx, status);
+}
+
+void patrol_start(struct patrol *p, struct group *g)
+{
+        p->group = g;
+        g->busy = true;
+        group_ref(g);
+        p->walk = (struct walk){.pool = p->pool,
+                                .group = g,
+                                .end = g->tail,
+                                .found = header_found,
+                                .done = walked,
+                                .ctx = p};
+        walk_start(&p->walk);
+}

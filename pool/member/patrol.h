@@ -1,0 +1,48 @@
+/* A walk over one sealed group: every block that lives there is read, checked and shown. What moves
+ * data off a device, and what scrubs, are this with different ends. */
+#ifndef ZONEPOOL_POOL_MEMBER_PATROL_H
+#define ZONEPOOL_POOL_MEMBER_PATROL_H
+
+#include "pool/internal.h"
+#include "pool/log/walk.h"
+#include "pool/table/batch_pins.h"
+
+struct patrol_block {
+        struct tree *tree; /* valid until something completes */
+        uint64_t tree_id, index;
+        uint8_t type, level; /* enum record_type: data, PAGE or INODE */
+        struct entry entry; /* as the owner has it */
+};
+
+struct patrol {
+        struct pool *pool;
+        struct group *group; /* NULL: none under way */
+        void *ctx;
+        /* It lives: is it to be read? Else it is passed over. */
+        bool (*wanted)(struct patrol *p, const struct patrol_block *b);
+        /* status: 0 with data, and it still lives; -EILSEQ or -EIO: twice not readable. */
+        void (*block)(struct patrol *p, const struct patrol_block *b, const uint8_t *data,
+                      int status);
+        /* All blocks of a batch were shown. True: go on; false: patrol_next will be called. */
+        bool (*batch)(struct patrol *p);
+        /* The group's end: status 0, or why the walk ended early. Its reference is given back. */
+        void (*done)(struct patrol *p, int status);
+        /* private */
+        struct batch_pins *pins; /* of the batch at hand; who takes a block along counts in users */
+        struct walk walk;
+        struct pio pio;
+        struct block_read again;
+        struct patrol_block *blocks; /* of the batch, those wanted */
+        uint32_t nblocks, at, blocks_cap;
+        uint8_t *buf;
+        uint32_t buf_cap, from, count, got; /* the stretch that was read, blocks */
+        bool unread; /* the stretch could not be read: each block by itself */
+};
+
+void patrol_start(struct patrol *p, struct group *g);
+void patrol_next(struct patrol *p);
+/* One of pins->users is through. */
+void patrol_unpin(struct batch_pins *b);
+void patrol_fini(struct patrol *p);
+
+#endif

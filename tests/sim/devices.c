@@ -1,0 +1,371 @@
+/* See devices.h. One call at a time is under way. */
+#include "tests/sim/devices.h"
+
+#include "base/cleanup.h"
+#include "tests/sim/media.h"
+#include "tests/sim/work.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The call under way. A power cut takes it, and the next one has another number. */
+struct call {
+        struct sim *sim;
+        uint64_t number;
+        uint32_t media, old; /* old: replaced, or MAX_MEDIA */
+        enum device_fate was, then;
+};
+
+static uint32_t media_of(struct pool *pool, uint32_t slot)
+{
+        struct pool_device_status st;
+        pool_get_device_status(pool, slot, &st);
+        return st.path[0] ? (uint32_t)strtoul(st.path + 3, NULL, 10) : MAX_MEDIA; /* "simN" */
+}
+
+static uint32_t slot_of(struct sim *sim, uint32_t media)
+{
+        struct pool_status st;
+        pool_get_status(sim->pool, &st);
+        for (uint32_t i = 0; i < st.ndevices; i++)
+                if (media_of(sim->pool, i) == media)
+                        return i;
+        sim_fail(sim, "device %u has no slot", media);
+}
+
+/* ---- calls ---- */
+
+static bool refusal(const struct sim *sim, const struct call *c, int status)
+{
+        if (status == -ENOSPC || status == -EALREADY)
+                return c->then != DEVICE_IN || c->was == DEVICE_OUT;
+        if (status == -EINVAL) /* it has gone meanwhile; or the roots would not fit its zones */
+                return c->then == DEVICE_IN;
+        if (status == -ECANCELED)
+                return strcmp(sim->phase, "exporting") == 0;
+        return sim->faults && (status == -EIO || status == -EROFS || status == -ENODEV);
+}
+
+static void answered(struct call *c, int status, const struct err *err)
+{
+        struct sim *sim = c->sim;
+        bool late = c->number != sim->device_call;
+        struct sim_device *d = &sim->devices[c->media];
+        if (late || sim->power_lost) {
+                free(c);
+                return;
+        }
+        sim->device_call = 0;
+        sim_trace(sim, "device %u: answered %d %s", c->media, status, err ? err->msg : "");
+        if (status < 0 && !refusal(sim, c, status))
+                sim_fail(sim, "device %u: ended with %d %s", c->media, status, err ? err->msg : "");
+        if (status < 0 && !err)
+                sim_fail(sim, "device %u: refused without a text", c->media);
+        if (d->fate == DEVICE_OUT) { /* it has left before the answer came */
+        } else if (status == 0) {
+                d->fate = c->then;
+                if (c->then == DEVICE_IN)
+                        d->empty = false;
+                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
+                        sim->devices[c->old].fate = DEVICE_REMOVED;
+        } else if (status == -EROFS || status == -EIO || status == -ENODEV) {
+                sim->power_lost = true; /* what came of it, the next recovery tells */
+        } else {
+                bool joined = c->was == DEVICE_OUT && c->old < MAX_MEDIA &&
+                              strstr(err->msg, "was added, but");
+                d->fate = joined ? DEVICE_IN : c->was;
+                d->listed = d->fate != DEVICE_OUT;
+                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
+                        sim->devices[c->old].fate = DEVICE_IN;
+        }
+        free(c);
+        sim_answered(sim);
+}
+
+static void ended(void *ctx, int status, const struct err *err)
+{
+        answered(ctx, status, err);
+}
+
+static void added(void *ctx, int status, const struct err *err, uint32_t index)
+{
+        struct call *c = ctx;
+        if (status == 0 && c->number == c->sim->device_call &&
+            media_of(c->sim->pool, index) != c->media)
+                sim_fail(c->sim, "device %u was added to a slot of another", c->media);
+        answered(c, status, err);
+}
+
+static struct call *call_new(struct sim *sim, uint32_t media, enum device_fate during,
+                             enum device_fate then)
+{
+        struct call *c = calloc(1, sizeof(*c));
+        if (!c)
+                abort();
+        *c = (struct call){.sim = sim,
+                           .number = ++sim->device_calls,
+                           .media = media,
+                           .old = MAX_MEDIA,
+                           .was = sim->devices[media].fate,
+                           .then = then};
+        sim->device_call = c->number;
+        sim->devices[media].fate = during;
+        sim_called(sim);
+        return c;
+}
+
+static uint32_t pick(struct sim *sim, enum device_fate a, enum device_fate b)
+{
+        uint32_t first = (uint32_t)sim_below(sim, sim->nmedia);
+        for (uint32_t n = 0; n < sim->nmedia; n++) {
+                uint32_t i = (first + n) % sim->nmedia;
+                if (sim->devices[i].fate == a || sim->devices[i].fate == b)
+                        return i;
+        }
+        return MAX_MEDIA;
+}
+
+static void probed(void *ctx, int status, const struct pool_label *label)
+{
+        *(int *)ctx = status ? status : 1;
+}
+
+/* Its label was wiped before the pool said that it has left. */
+static void check_blank(struct sim *sim, uint32_t i)
+{
+        int status = 0;
+        sim->devices[i].blank = false;
+        struct zdev *dev = media_power_on(sim->media[i]);
+        pool_probe(dev, &status, probed);
+        while (!status)
+                if (sim->power_lost || !sim_step(sim))
+                        break;
+        if (sim->power_lost) {
+                sim->ran_on = true;
+                while (!status && sim_step(sim))
+                        ;
+                return;
+        }
+        if (status != -ENOENT && !(sim->faulty && status == -EIO))
+                sim_fail(sim, "device %u has left, and has a label still: %d", i, status);
+}
+
+static void add(struct sim *sim, uint32_t old)
+{
+        uint32_t i = pick(sim, DEVICE_OUT, DEVICE_OUT);
+        if (i == MAX_MEDIA)
+                return;
+        uint32_t slot = old < MAX_MEDIA ? slot_of(sim, old) : 0;
+        if (sim->devices[i].blank)
+                check_blank(sim, i);
+        if (sim->power_lost || (old < MAX_MEDIA && sim->devices[old].fate != DEVICE_IN))
+                return;
+        sim_trace(sim, "device %u: %s", i, old < MAX_MEDIA ? "to replace another" : "add");
+        struct call *c = call_new(sim, i, DEVICE_JOINING, DEVICE_IN);
+        sim->devices[i].listed = true;
+        sim->devices[i].empty = false;
+        struct zdev *dev = media_power_on(sim->media[i]);
+        if (old == MAX_MEDIA) {
+                pool_device_add(sim->pool, dev, c, added);
+                return;
+        }
+        c->old = old;
+        sim->devices[old].fate = DEVICE_REMOVING;
+        pool_device_replace(sim->pool, slot, dev, c, added);
+}
+
+void devices_act(struct sim *sim)
+{
+        if (!sim->devices_change || sim->device_call || sim->power_lost || !sim_chance(sim, 1, 80))
+                return;
+        uint32_t i = pick(sim, DEVICE_IN, DEVICE_IN);
+        switch (sim_below(sim, 6)) {
+        case 0:
+        case 1:
+                add(sim, MAX_MEDIA);
+                return;
+        case 2:
+                if (i < MAX_MEDIA)
+                        add(sim, i);
+                return;
+        case 3:
+                i = pick(sim, DEVICE_EVACUATED, DEVICE_REMOVED);
+                if (i == MAX_MEDIA)
+                        return;
+                sim_trace(sim, "device %u: keep", i);
+                sim->devices[i].empty = false; /* it may be used before the answer */
+                pool_device_keep(sim->pool, slot_of(sim, i),
+                                 call_new(sim, i, DEVICE_KEEPING, DEVICE_IN), ended);
+                return;
+        case 4:
+                if (i == MAX_MEDIA)
+                        return;
+                sim_trace(sim, "device %u: evacuate", i);
+                pool_device_evacuate(sim->pool, slot_of(sim, i),
+                                     call_new(sim, i, DEVICE_EVACUATING, DEVICE_EVACUATED), ended);
+                return;
+        default:
+                i = pick(sim, DEVICE_IN, DEVICE_EVACUATED);
+                if (i == MAX_MEDIA)
+                        return;
+                sim_trace(sim, "device %u: remove", i);
+                pool_device_remove(sim->pool, slot_of(sim, i),
+                                   call_new(sim, i, DEVICE_REMOVING, DEVICE_REMOVED), ended);
+        }
+}
+
+/* ---- what the pool says ---- */
+
+void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *e)
+{
+        if (e->kind == POOL_EVENT_DEVICE_REMOVED) {
+                /* the slot is empty: which one it was is known by what was asked for */
+                uint32_t gone = MAX_MEDIA;
+                struct pool_status st;
+                bool there[MAX_MEDIA] = {false};
+                pool_get_status(pool, &st);
+                for (uint32_t i = 0; i < st.ndevices; i++) {
+                        uint32_t m = media_of(pool, i);
+                        if (m < MAX_MEDIA)
+                                there[m] = true;
+                }
+                for (uint32_t i = 0; i < sim->nmedia; i++)
+                        if (!there[i] && (sim->devices[i].fate == DEVICE_REMOVING ||
+                                          sim->devices[i].fate == DEVICE_REMOVED ||
+                                          sim->devices[i].fate == DEVICE_KEEPING))
+                                gone = i;
+                for (uint32_t i = 0; i < sim->nmedia; i++)
+                        if (!there[i] && (sim->devices[i].fate == DEVICE_IN ||
+                                          sim->devices[i].fate == DEVICE_EVACUATED))
+                                sim_fail(sim, "device %u left and was not asked to", i);
+                if (gone == MAX_MEDIA)
+                        return; /* its label was wiped before power failed */
+                sim_trace(sim, "event: device %u has left (%d)", gone, e->status);
+                sim->devices[gone] =
+                    (struct sim_device){.fate = DEVICE_OUT, .blank = e->status == 0};
+                return;
+        }
+        uint32_t m = media_of(pool, e->device);
+        if (m == MAX_MEDIA)
+                sim_fail(sim, "an event of slot %u, which has no device", e->device);
+        struct sim_device *d = &sim->devices[m];
+        if (e->kind == POOL_EVENT_DEVICE_STUCK) {
+                if (!sim->worn && !sim->faulty)
+                        sim_fail(sim, "device %u cannot be emptied", m);
+                return;
+        }
+        sim_trace(sim, "event: device %u is empty", m);
+        if (d->fate == DEVICE_IN || d->fate == DEVICE_OUT || d->fate == DEVICE_JOINING)
+                sim_fail(sim, "device %u was emptied, and was not asked to", m);
+        d->empty = d->fate != DEVICE_KEEPING;
+}
+
+void devices_written(struct sim *sim, uint32_t media)
+{
+        if (sim->devices[media].empty)
+                sim_fail(sim, "device %u was empty to stay so, and is written to", media);
+}
+
+/* ---- power ---- */
+
+void devices_power_cut(struct sim *sim)
+{
+        sim->device_call = 0;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                sim->devices[i].empty = false;
+}
+
+void devices_drop(struct sim *sim, uint32_t media, int status)
+{
+        struct sim_device *d = &sim->devices[media];
+        if (d->fate != DEVICE_JOINING && d->fate != DEVICE_REMOVING && d->fate != DEVICE_REMOVED &&
+            d->fate != DEVICE_KEEPING)
+                sim_fail(sim, "device %u is a member, and its label reads %d", media, status);
+        sim_trace(sim, "device %u: no label (%d), not listed any more", media, status);
+        d->listed = false;
+}
+
+void devices_check(struct sim *sim)
+{
+        struct pool_status st;
+        bool there[MAX_MEDIA] = {false};
+        pool_get_status(sim->pool, &st);
+        for (uint32_t i = 0; i < st.ndevices; i++) {
+                struct pool_device_status ds;
+                uint32_t m = media_of(sim->pool, i);
+                pool_get_device_status(sim->pool, i, &ds);
+                if (m == MAX_MEDIA)
+                        continue;
+                there[m] = true;
+                struct sim_device *d = &sim->devices[m];
+                bool leaving = ds.state == POOL_DEVICE_LEAVING;
+                bool going = (leaving && ds.removing) || ds.state == POOL_DEVICE_LEFT;
+                bool member = ds.state == POOL_DEVICE_MEMBER;
+                bool ok = (d->fate == DEVICE_JOINING && member) ||
+                          (d->fate == DEVICE_IN && member) ||
+                          (d->fate == DEVICE_EVACUATING && (member || leaving)) ||
+                          (d->fate == DEVICE_EVACUATED && leaving && !ds.removing) ||
+                          (d->fate == DEVICE_REMOVING && (member || leaving || going)) ||
+                          (d->fate == DEVICE_REMOVED && going) ||
+                          (d->fate == DEVICE_KEEPING && (member || leaving || going));
+                if (!ok)
+                        sim_fail(sim,
+                                 "device %u is in state %d%s after a recovery, and users were "
+                                 "told %d",
+                                 m, ds.state, ds.removing ? " (removing)" : "", d->fate);
+                d->empty = leaving && ds.drained;
+                d->fate = going ? DEVICE_REMOVED : leaving ? DEVICE_EVACUATED : DEVICE_IN;
+        }
+        for (uint32_t i = 0; i < sim->nmedia; i++) {
+                struct sim_device *d = &sim->devices[i];
+                if (there[i] || d->fate == DEVICE_OUT)
+                        continue;
+                if (d->fate != DEVICE_JOINING && d->fate != DEVICE_REMOVING &&
+                    d->fate != DEVICE_REMOVED && d->fate != DEVICE_KEEPING)
+                        sim_fail(sim, "device %u was a member and has no slot", i);
+                d->fate = DEVICE_OUT;
+                d->listed = false;
+        }
+}
+
+bool devices_quiet(const struct sim *sim)
+{
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                if (sim->devices[i].fate != DEVICE_IN && sim->devices[i].fate != DEVICE_OUT)
+                        return false;
+        return true;
+}
+
+bool devices_settle(struct sim *sim)
+{
+        uint32_t idle = 0;
+        for (uint64_t n = 0;; n++) {
+                bool left = sim->device_call != 0;
+                for (uint32_t i = 0; i < sim->nmedia; i++)
+                        left |=
+                            sim->devices[i].fate == DEVICE_REMOVED ||
+                            (sim->devices[i].fate == DEVICE_EVACUATED && !sim->devices[i].empty);
+                if (!left)
+                        return true;
+                uint64_t commands = sim->commands;
+                bool stepped = sim_step(sim);
+                if (sim->power_lost || sim->gave_up)
+                        return false;
+                idle = stepped && commands != sim->commands ? 0 : idle + 1;
+                if (idle <= 1000 && n < 2000000)
+                        continue;
+                if (sim->worn || sim->faults)
+                        return false;
+                sim_fail(sim, "a device that is leaving never does: %s",
+                         idle > 1000 ? "nothing happens" : "the pool keeps itself busy");
+        }
+}
+
+void devices_formatted(struct sim *sim)
+{
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                sim->devices[i] =
+                    (struct sim_device){.fate = sim->devices[i].listed ? DEVICE_IN : DEVICE_OUT,
+                                        .listed = sim->devices[i].listed};
+}
