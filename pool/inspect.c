@@ -249,6 +249,7 @@ static int check_groups(struct check *c)
                 n.free += g->state == GROUP_FREE;
                 n.ready += g->state == GROUP_FREE && !g->needs_reset;
                 n.emptied += g->state == GROUP_SEALED && !g->live;
+                n.limbo += g->state == GROUP_SEALED && !g->live && group_in_limbo(g);
                 n.usable += g->state != GROUP_BAD && g->state != GROUP_GONE && !group_away(pool, g);
         }
         uint32_t listed = 0;
@@ -258,11 +259,14 @@ static int check_groups(struct check *c)
                         listed++;
         }
         if (n.free != pool->count.free || n.ready != pool->count.ready ||
-            n.emptied != pool->count.emptied || n.usable != pool->count.usable || listed != n.ready)
+            n.emptied != pool->count.emptied || n.limbo != pool->count.limbo ||
+            n.usable != pool->count.usable || listed != n.ready)
                 return err_set(c->err, EBADMSG,
-                               "groups: free %u/%u ready %u/%u/%u emptied %u/%u usable %u/%u",
+                               "groups: free %u/%u ready %u/%u/%u emptied %u/%u limbo %u/%u usable "
+                               "%u/%u",
                                n.free, pool->count.free, n.ready, pool->count.ready, listed,
-                               n.emptied, pool->count.emptied, n.usable, pool->count.usable);
+                               n.emptied, pool->count.emptied, n.limbo, pool->count.limbo, n.usable,
+                               pool->count.usable);
         return 0;
 }
 
@@ -307,7 +311,7 @@ void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->state == GROUP_BAD)
+                if (g->state == GROUP_BAD || g->state == GROUP_GONE)
                         continue;
                 sp.groups += g->cap;
                 if (g->state == GROUP_FREE || (g->state == GROUP_SEALED && !g->live)) {

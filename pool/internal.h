@@ -39,7 +39,8 @@ struct pool_counts {
         uint32_t free; /* groups FREE */
         uint64_t free_blocks; /* their capacity */
         uint32_t ready; /* of these, without a reset to come */
-        uint32_t emptied; /* sealed, nothing live: free after the next checkpoint */
+        uint32_t emptied; /* sealed, nothing live: free after the next checkpoint, */
+        uint32_t limbo; /* and of these no release can free */
         uint32_t usable; /* not BAD */
 };
 
@@ -108,6 +109,8 @@ struct pool {
         bool readonly;
         bool marks_held; /* recovery: the mark stands until the first root */
         bool settling, polling;
+        bool completing; /* a completion's callback runs: what it brings is sent when it is through
+                          */
         bool dead; /* freed when the present completion is through and nothing is in flight */
         /* Before a dead pool is freed, nothing of it in flight any more: its import failed. */
         void (*gone)(void *ctx);

@@ -23,12 +23,16 @@ static void pio_done(struct zdev_io *io, int status)
         bool late = pool && pool->dead && !pool->closing;
 
         p->dev->inflight--;
-        if (pool)
+        if (pool) {
                 pool->ops--;
+                pool->completing = true;
+        }
         if (!late)
                 p->cb(p, status);
-        if (pool)
+        if (pool) {
+                pool->completing = false;
                 pool_settle(pool);
+        }
 }
 
 void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p)

@@ -157,6 +157,8 @@ static bool may_take(const struct pool *pool, const struct stream *s)
 
         if (list_empty(&q->items) || (s != q && q->nitems < LANE_ITEMS))
                 return false;
+        if (class_is_user(s->cls) && clean_behind(pool))
+                return false;
         return pool->ckpt.state == CKPT_IDLE || pool->ndirty < 2 * space_dirty_limit(pool);
 }
 
@@ -185,6 +187,8 @@ static void lane_kick(struct pool *pool, struct stream *s)
 
 void stream_kick(struct pool *pool, struct stream *s)
 {
+        if (pool->completing)
+                return;
         for (s = s->queue; s; s = s->next)
                 lane_kick(pool, s);
 }

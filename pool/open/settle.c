@@ -143,7 +143,7 @@ static void checkpoint_next(struct import *im)
                 if (g->state == GROUP_FREE)
                         group_make_free(pool, g);
                 if (g->state == GROUP_SEALED && !g->live)
-                        pool->count.emptied++;
+                        group_emptied(pool, g);
         }
         space_init(pool);
         bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);

@@ -29,7 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50, SOON_FREE = 6 };
+enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50, SOON_FREE = 6, ROOTS_WORTH = 128 };
 
 /* What recovery may have to walk. */
 static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
@@ -264,12 +264,14 @@ static void covered(struct pool *pool)
         pool->marks_held = false;
         if (pool->ckpt.seq >= pool->failed_seq)
                 pool->mark_limit = UINT64_MAX;
+        pool->count.limbo = 0;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 if (g->cls == CLASS_TABLE)
                         g->unclean = false; /* what was marked there has moved */
                 g->covered = i < root->ngroups && root->groups[i].state == ROOT_GROUP_SEALED;
                 g->released = false;
+                pool->count.limbo += g->state == GROUP_SEALED && !g->live && group_in_limbo(g);
         }
         pool->last_ckpt_ns = pool->host.now_ns(pool->host.ctx);
 }
@@ -286,7 +288,7 @@ static void succeed(struct pool *pool)
                 struct group *g = pool->groups[i];
                 if (!g->freeing)
                         continue;
-                pool->count.emptied--;
+                group_not_emptied(pool, g);
                 g->generation++;
                 g->needs_reset = true;
                 g->covered = false;
@@ -417,16 +419,27 @@ static void release(struct pool *pool)
 
 static bool free_wanted(const struct pool *pool)
 {
-        return pool->count.emptied &&
-               pool->count.free_blocks <= SOON_FREE * (uint64_t)pool->max_cap;
+        return pool->count.free_blocks <= SOON_FREE * (uint64_t)pool->max_cap;
+}
+
+/* So many groups that the root is nothing beside them, or what there is. */
+static bool worth_releasing(const struct pool *pool)
+{
+        uint64_t gain =
+            (uint64_t)(pool->count.emptied - pool->count.limbo) * (uint64_t)pool->min_cap;
+        uint64_t roots = (uint64_t)pool->ndevs * root_blocks(pool->ndevs, pool->ngroups);
+
+        return gain && (gain >= ROOTS_WORTH * roots || free_wanted(pool));
 }
 
 /* A few groups at a time, where the pages to write for them are many. */
 static bool worth_freeing(const struct pool *pool)
 {
-        uint64_t gain = (uint64_t)pool->count.emptied * pool->min_cap;
+        uint32_t groups = pool->ckpt.root_stands ? pool->count.limbo : pool->count.emptied;
 
-        return gain >= 8 * pool->ndirty || pool->count.emptied >= 3 ||
+        if (!groups || !free_wanted(pool))
+                return false;
+        return (uint64_t)groups * pool->min_cap >= 8 * pool->ndirty || groups >= 3 ||
                pool->count.free_blocks <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
 }
 
@@ -442,13 +455,13 @@ static bool due(const struct pool *pool)
         if (pool->mark_limit != UINT64_MAX)
                 return true;
         /* what is free only after a checkpoint is wanted soon */
-        if (free_wanted(pool) && worth_freeing(pool))
+        if (worth_freeing(pool))
                 return true;
         if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
                 return true;
         if (pool->ndirty >= space_dirty_limit(pool))
                 return true;
-        return pool->log_since >= MAX(MIN(pool->budget / 4, MAX_LOG_BLOCKS), MIN_LOG_BLOCKS);
+        return pool->log_since >= MAX(MIN(pool->budget / 3, MAX_LOG_BLOCKS), MIN_LOG_BLOCKS);
 }
 
 /* Groups for the pages may be free but not reset yet: that is worth waiting for. */
@@ -468,7 +481,7 @@ void ckpt_poll(struct pool *pool)
         struct ckpt *c = &pool->ckpt;
 
         if (c->state == CKPT_IDLE && pool->running && !pool->readonly) {
-                if (c->root_stands && free_wanted(pool))
+                if (c->root_stands && worth_releasing(pool))
                         release(pool);
                 if (c->state == CKPT_IDLE && due(pool))
                         ckpt_start(pool, NULL);

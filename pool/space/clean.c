@@ -6,10 +6,10 @@
  * MOVE records in the cleaning class, many at a time so that they share headers; table pages and
  * inodes are only marked changed: the next checkpoint writes them elsewhere.
  *
- * Pace: none while plenty of groups are free; below that, so many blocks for every block users
- * write, more the fewer are free; all it can while users wait for a group.
- * Victim: the best of benefit over cost, (1 - u) * age / (1 + u); where space is short the
- * emptiest.
+ * Pace: none while plenty of groups are free, or would be by a release; below that, so many blocks
+ * for every block users write, more the fewer are free, and users wait for it when it falls behind;
+ * all it can while users wait for a group.
+ * Victim: the best of benefit over cost, (1 - u) * age / u; where space is short the emptiest.
  */
 #include "pool/internal.h"
 #include "pool/log/walk.h"
@@ -20,7 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 128, WINDOW = 256, LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 16 };
+enum {
+        CHUNK = 250,
+        BEHIND = 2 * CHUNK,
+        WINDOW = 256,
+        LOW_FREE = 3,
+        COMFORT_FREE = 8,
+        COMFORT_SHARE = 48
+};
 
 struct cleaner {
         struct pool *pool;
@@ -67,9 +74,27 @@ static uint32_t comfortable(const struct pool *pool)
         return COMFORT_FREE + pool->ngroups / COMFORT_SHARE;
 }
 
+/* Free, or as soon as a release says so. */
+static uint32_t soon_free(const struct pool *pool)
+{
+        return pool->count.free + pool->count.emptied - pool->count.limbo;
+}
+
+static uint64_t credit_limit(const struct pool *pool)
+{
+        return 2 * (uint64_t)pool->max_cap;
+}
+
 bool clean_wanted(const struct pool *pool)
 {
-        return pool->count.free + pool->count.emptied < comfortable(pool);
+        return soon_free(pool) < comfortable(pool);
+}
+
+bool clean_behind(const struct pool *pool)
+{
+        const struct cleaner *c = pool->cleaner;
+
+        return (c->reading || c->writing) && c->credit >= MIN(credit_limit(pool), (uint64_t)BEHIND);
 }
 
 /* Users wait for a group, or nobody can have one soon. */
@@ -112,7 +137,7 @@ static struct group *choose(struct pool *pool)
                         continue;
                 double u = (double)g->live / g->cap;
                 double age = (double)(pool->user_blocks - MIN(g->sealed, pool->user_blocks) + 1);
-                double score = hurry ? 1 - u : (1 - u) * age / (1 + u);
+                double score = hurry ? 1 - u : (1 - u) * age / u;
                 if (score > best_score) {
                         best = g;
                         best_score = score;
@@ -131,7 +156,7 @@ static void release(struct cleaner *c, bool walked)
         g->busy = false;
         if (g->live && walked)
                 g->unclean = true; /* cannot be read, or goes with the next checkpoint */
-        if (c->marked)
+        if (c->marked && urgent(c->pool))
                 ckpt_start(c->pool, NULL);
         c->marked = false;
         group_unref(c->pool, g);
@@ -449,12 +474,12 @@ static void pace(struct cleaner *c)
 {
         struct pool *pool = c->pool;
         uint64_t wrote = pool->user_blocks - MIN(c->paid, pool->user_blocks);
-        uint32_t have = pool->count.free + pool->count.emptied, want = comfortable(pool);
+        uint32_t have = soon_free(pool), want = comfortable(pool);
 
         c->paid = pool->user_blocks;
         if (have < want)
                 c->credit += wrote * (want + 8 * (want - have)) / want;
-        c->credit = MIN(c->credit, (uint64_t)pool->max_cap * 2);
+        c->credit = MIN(c->credit, credit_limit(pool));
 }
 
 void clean_poll(struct pool *pool)

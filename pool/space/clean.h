@@ -11,6 +11,9 @@ int clean_init(struct pool *pool);
 void clean_fini(struct pool *pool);
 void clean_poll(struct pool *pool);
 bool clean_wanted(const struct pool *pool);
+/* Users have written so much more than cleaning has answered that they are to wait: something is
+ * being moved, and they go on when it is. */
+bool clean_behind(const struct pool *pool);
 /* Nothing is being moved, and nothing will be unless something changes. */
 bool clean_idle(const struct pool *pool);
 

@@ -47,12 +47,24 @@ int groups_grow(struct pool *pool, uint32_t n)
         return 0;
 }
 
+void group_emptied(struct pool *pool, const struct group *g)
+{
+        pool->count.emptied++;
+        pool->count.limbo += group_in_limbo(g);
+}
+
+void group_not_emptied(struct pool *pool, const struct group *g)
+{
+        pool->count.emptied--;
+        pool->count.limbo -= group_in_limbo(g);
+}
+
 void group_live_inc(struct pool *pool, uint64_t addr)
 {
         struct group *g = pool->groups[addr_group(addr)];
 
         if (!g->live++ && g->state == GROUP_SEALED)
-                pool->count.emptied--;
+                group_not_emptied(pool, g);
 }
 
 void group_live_dec(struct pool *pool, uint64_t addr)
@@ -61,7 +73,7 @@ void group_live_dec(struct pool *pool, uint64_t addr)
 
         if (--g->live || g->state != GROUP_SEALED)
                 return;
-        pool->count.emptied++;
+        group_emptied(pool, g);
         if (pool->running)
                 lifetime_ended(pool, g);
 }
@@ -83,7 +95,7 @@ void group_sealed(struct pool *pool, struct group *g)
         if (g->active && !g->finishing)
                 group_inactive(pool, g);
         if (!g->live)
-                pool->count.emptied++;
+                group_emptied(pool, g);
         group_drop_summary(g);
 }
 

@@ -90,16 +90,25 @@ struct group {
  * groups stay valid, pool->groups does not. -ENOMEM. */
 int groups_grow(struct pool *pool, uint32_t n);
 
-/* It can be freed without a checkpoint: the records that emptied it need only be durable. Table
- * groups cannot, the tables of the last root may lie there. */
+/* Empty, it is freed by a checkpoint only: replay would need its records, or, of a table group, the
+ * tables of the last root may lie there. Of others the records that emptied it need only be
+ * durable. */
+static inline bool group_in_limbo(const struct group *g)
+{
+        return !g->covered || g->cls == CLASS_TABLE;
+}
+
+/* It can be freed without a checkpoint. */
 static inline bool group_releasable(const struct group *g)
 {
-        return g->state == GROUP_SEALED && !g->live && g->covered && !g->busy &&
-               g->cls != CLASS_TABLE;
+        return g->state == GROUP_SEALED && !g->live && !g->busy && !group_in_limbo(g);
 }
 
 void group_live_inc(struct pool *pool, uint64_t addr);
 void group_live_dec(struct pool *pool, uint64_t addr);
+/* Counts a sealed group that nothing lives in; before anything else of it changes. */
+void group_emptied(struct pool *pool, const struct group *g);
+void group_not_emptied(struct pool *pool, const struct group *g);
 void group_ref(struct group *g);
 void group_unref(struct pool *pool, struct group *g);
 /* A group for the stream, or NULL: none to be had now. Kept are
