@@ -77,7 +77,10 @@ static int by_uuid(const void *a, const void *b)
 {
         const struct volume *const *x = a, *const *y = b;
 
-        return memcmp((*x)->uuid.b, (*y)->uuid.b, 16);
+        int order = memcmp((*x)->uuid.b, (*y)->uuid.b, 16);
+
+        return order ? order
+                     : ((*x)->tree->id > (*y)->tree->id) - ((*x)->tree->id < (*y)->tree->id);
 }
 
 struct listing {
@@ -107,21 +110,21 @@ void pool_inspect_table(struct pool *pool, void *ctx,
                                       uint32_t group, uint32_t generation, uint64_t offset,
                                       uint32_t crc))
 {
-        struct volume **vols = calloc(pool->nvolumes + 1, sizeof(*vols));
+        struct volume **vols = calloc(pool->nnodes + 1, sizeof(*vols));
         struct volume *vol;
         uint32_t n = 0;
 
         if (!vols)
                 return;
-        list_for_each (vol, &pool->volumes, node)
+        list_for_each (vol, &pool->nodes, all)
                 vols[n++] = vol;
         if (n)
                 qsort(vols, n, sizeof(*vols), by_uuid);
         for (uint32_t i = 0; i < n; i++) {
                 struct listing l = {pool, ctx, entry};
                 struct view root;
-                if (view_root(pool, &vols[i]->tree, &root) > 0)
-                        list_page(&l, &vols[i]->tree, &root);
+                if (view_root(pool, vols[i]->tree, &root) > 0)
+                        list_page(&l, vols[i]->tree, &root);
         }
         free(vols);
 }
@@ -284,9 +287,9 @@ int pool_inspect_check(struct pool *pool, struct err *err)
                 rc = bitmap_init(&c.owned[i], pool->groups[i]->cap + 1);
         if (rc == 0)
                 rc = check_tree(&c, &pool->catalog);
-        list_for_each (vol, &pool->volumes, node) {
+        list_for_each (vol, &pool->nodes, all) {
                 if (rc == 0)
-                        rc = check_tree(&c, &vol->tree);
+                        rc = check_tree(&c, vol->tree);
         }
         if (rc == 0)
                 rc = check_groups(&c);

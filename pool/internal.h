@@ -23,7 +23,10 @@
 #include "pool/space/group.h"
 #include "pool/space/lifetime.h"
 #include "pool/space/space.h"
+#include "pool/table/alias.h"
+#include "pool/table/chain.h"
 #include "pool/table/pager.h"
+#include "pool/table/reap.h"
 #include "pool/table/table.h"
 #include "pool/table/unmap.h"
 #include "pool/table/volume.h"
@@ -73,7 +76,9 @@ struct pool {
         uint64_t next_tree;
         struct tree catalog;
         struct list volumes;
-        uint32_t nvolumes, ndying; /* all of them, and those that are deleted but not gone yet */
+        struct list nodes; /* all that has an inode */
+        uint32_t nvolumes, nnodes;
+        struct alias_table aliases;
         struct bitmap slots;
         struct list creating; /* creations and deletions that are not durable yet */
         struct list trees[TREE_BUCKETS];

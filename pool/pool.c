@@ -243,6 +243,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
                 list_init(&pool->trees[i]);
         list_init(&pool->inflight);
         list_init(&pool->volumes);
+        list_init(&pool->nodes);
         list_init(&pool->creating);
         list_init(&pool->held);
         list_init(&pool->flush_waits);
@@ -257,12 +258,11 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         pool->mark_limit = UINT64_MAX;
         pool->catalog.id = CATALOG_TREE;
         pool->next_tree = CATALOG_TREE + 1;
-        list_init(&pool->catalog.node);
-        list_init(&pool->catalog.pins);
+        tree_init(&pool->catalog);
         pager_init(pool);
         list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
         if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0 ||
-            reap_init(pool) < 0 || mover_init(pool) < 0) {
+            alias_init(&pool->aliases) < 0 || reap_init(pool) < 0 || mover_init(pool) < 0) {
                 pool_free(pool);
                 return NULL;
         }
@@ -276,10 +276,12 @@ void pool_free(struct pool *pool)
         stream_free_all(pool);
         ckpt_free(pool);
         clean_fini(pool);
+        struct volume *node;
+        while ((node = list_first(&pool->nodes, struct volume, all)))
+                catalog_forget(pool, node);
         reap_fini(pool);
         mover_fini(pool);
-        while (!list_empty(&pool->volumes))
-                catalog_forget(pool, list_first(&pool->volumes, struct volume, node));
+        alias_fini(&pool->aliases);
         tree_forget(pool, &pool->catalog);
         for (uint32_t i = 0; pool->groups && i < pool->ngroups; i++)
                 free(pool->groups[i]->sum_buf);
@@ -295,9 +297,11 @@ void pool_free(struct pool *pool)
                 free(slab->mem);
                 free(slab);
         }
-        struct alloc *a, *next;
-        list_for_each_safe (a, next, &pool->allocs, node)
+        struct alloc *a;
+        while ((a = list_first(&pool->allocs, struct alloc, node))) {
+                list_del(&a->node);
                 free(a);
+        }
         bitmap_fini(&pool->slots);
         free(pool);
 }
@@ -437,7 +441,7 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .table_cache_cap_bytes = pool->pager.cap,
             .table_hits = pool->pager.hits,
             .table_misses = pool->pager.misses,
-            .nvolumes = pool->nvolumes - pool->ndying,
+            .nvolumes = pool->nvolumes,
             .ndevices = pool->ndevs,
             .readonly = pool->readonly,
         };

@@ -253,8 +253,9 @@ void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
 /* Grows. -EINVAL smaller or not a multiple of 512. I/O may go on. */
 void volume_resize(struct volume *vol, uint64_t size_bytes, void *ctx,
                    void (*done)(void *ctx, int status));
-/* Frees every block and the name. No I/O may be in flight; vol is gone when done is called with 0.
- * Progresses at 100 % full. */
+/* Frees the name, and by and by, after done, every block that no clone shares. No I/O may be in
+ * flight; vol is gone when done is called with 0. -EBUSY: it has snapshots. Progresses at 100 %
+ * full. */
 void volume_delete(struct volume *vol, void *ctx, void (*done)(void *ctx, int status));
 /* Unmaps everything, keeping name, size and ownership. */
 void volume_clear(struct volume *vol, void *ctx, void (*done)(void *ctx, int status));
@@ -268,6 +269,55 @@ struct volume_owner_update {
  * writes of those volumes that completed before the call are durable too. n is 1..64. */
 void volume_set_owner(struct pool *pool, const struct volume_owner_update *updates, uint32_t n,
                       void *ctx, void (*done)(void *ctx, int status));
+/* ---- snapshots and clones ----
+ *
+ * A snapshot is what its volume held at one moment, for ever: any number of them in chains and
+ * fans, each made in one record whatever the size, while the volume is written. Blocks are shared
+ * until they are overwritten, which then takes new space. A snapshot's handle is read
+ * (VOLUME_READ), mapped and listed like a volume's; what would change it is refused with -EROFS. It
+ * is valid until its deletion is done. All of these complete when the change is durable. */
+
+struct snapshot_spec {
+        const char *name; /* as a volume's; unique among the snapshots of the volume */
+        struct uuid uuid; /* not nil; unique in the pool */
+        uint64_t time; /* kept for the caller: seconds since 1970, by custom */
+};
+
+/* What completed before the call is in it; of what runs beside it each request as a whole is or is
+ * not, in the order they complete. -EEXIST name or uuid taken; -EINVAL; -ENOSPC. */
+void snapshot_create(struct volume *vol, const struct snapshot_spec *spec, void *ctx,
+                     void (*done)(void *ctx, int status, struct volume *snap));
+/* The space that nobody else sees comes back by and by, after done. Clones and younger snapshots
+ * stay what they are. -EBUSY: a clone of it or a return to it is under way. Progresses at 100 %
+ * full. */
+void snapshot_delete(struct volume *snap, void *ctx, void (*done)(void *ctx, int status));
+/* The volume becomes what the snapshot is, in size too; what it held since is lost, unless another
+ * snapshot has it. No I/O may be in flight. -EINVAL: not a snapshot of vol; -EBUSY. */
+void volume_revert(struct volume *vol, struct volume *snap, void *ctx,
+                   void (*done)(void *ctx, int status));
+/* A new volume that begins as `from`, a snapshot or a volume in use, is: of the latter as if a
+ * snapshot of it was taken, which nobody sees and which goes with the last that needs it.
+ * spec->size_bytes: 0, or not less than that of `from`. Errors as of volume_create. */
+void volume_clone(struct volume *from, const struct volume_spec *spec, void *ctx,
+                  void (*done)(void *ctx, int status, struct volume *vol));
+
+struct snapshot_info {
+        char name[VOLUME_NAME_MAX + 1];
+        struct uuid uuid;
+        struct uuid of; /* the volume it belongs to */
+        struct uuid parent; /* the snapshot below it; nil: none */
+        uint64_t size_bytes;
+        uint64_t own_bytes; /* written since the snapshot before it, or the beginning */
+        uint64_t time;
+        uint64_t created_sequence;
+        uint32_t children; /* snapshots, clones and volumes that go on from it */
+};
+
+/* The snapshots of vol, in no particular order; NULL starts, NULL ends. */
+struct volume *snapshot_next(struct volume *vol, struct volume *prev);
+struct volume *snapshot_by_name(struct volume *vol, const char *name); /* NULL: none */
+void snapshot_get_info(const struct volume *snap, struct snapshot_info *ret_info);
+
 /* The record as it stands: valid until the next completion. */
 const void *volume_owner(const struct volume *vol, size_t *ret_len);
 
@@ -307,7 +357,7 @@ struct volume_io {
         const struct iovec *iov;
         int niov;
         /* status: 0; -EINVAL outside the volume or misaligned; -EIO; -EILSEQ checksum; -ENOSPC;
-         * -EROFS pool is read-only; -ECANCELED by volume_cancel_held. */
+         * -EROFS pool is read-only, or vol a snapshot; -ECANCELED by volume_cancel_held. */
         void (*done)(struct volume_io *io, int status);
         void *priv; /* the pool's while submitted */
 };

@@ -138,7 +138,7 @@ static void item_done(struct item *it, int status)
 
 static struct item *req_item(struct req *r, uint8_t type, uint64_t block)
 {
-        struct item *it = item_new(r->pool, type, r->vol->tree.id, block);
+        struct item *it = item_new(r->pool, type, r->vol->tree->id, block);
 
         if (it) {
                 it->done = item_done;
@@ -215,7 +215,7 @@ static void discarded(struct unmap *u, int status)
 static void discard_run(struct req *r, uint64_t first, uint64_t end)
 {
         r->unmap = (struct unmap){.pool = r->pool,
-                                  .tree = &r->vol->tree,
+                                  .tree = r->vol->tree,
                                   .at = first,
                                   .end = end,
                                   .pin.now = r->npins > 0,
@@ -233,7 +233,7 @@ static enum cls class_of(const struct req *r)
         if (r->io->op != VOLUME_WRITE)
                 return CLASS_USER;
         for (uint64_t b = r->first; b < r->end; b++)
-                hot += lifetime_of_write(r->pool, tree_get(&r->vol->tree, b)) == CLASS_USER;
+                hot += lifetime_of_write(r->pool, tree_get(r->vol->tree, b)) == CLASS_USER;
         return 2 * hot >= r->end - r->first ? CLASS_USER : CLASS_USER_COLD;
 }
 
@@ -293,7 +293,7 @@ static void edge_read_done(struct block_read *read, int status)
 static int edge_prepare(struct req *r, uint64_t block)
 {
         int i = r->nedges;
-        struct entry e = tree_get(&r->vol->tree, block);
+        struct entry e = tree_lookup(r->vol->tree, block);
 
         r->edge_block[i] = block;
         r->nedges++;
@@ -348,12 +348,28 @@ static void admitted(struct req *r)
 
 /* ---- admission ---- */
 
+/* Blocks of zeroes that are covered in part and read as what a parent has: they are copied. */
+static uint64_t edges_copied(const struct req *r)
+{
+        const struct tree *t = r->vol->tree;
+        uint64_t start = r->io->offset_bytes, stop = start + r->io->length_bytes, n = 0;
+
+        if (r->io->op != VOLUME_WRITE_ZEROES || !t->up)
+                return 0;
+        if (start % ZP_BLOCK)
+                n += !(tree_get(t, r->first).addr & ADDR_MAPPED) && tree_lookup(t, r->first).addr;
+        if (stop % ZP_BLOCK)
+                n += !(tree_get(t, r->end - 1).addr & ADDR_MAPPED) &&
+                     tree_lookup(t, r->end - 1).addr;
+        return n;
+}
+
 static bool try_admit(struct req *r)
 {
-        uint64_t blocks = 0, pages = 0;
+        uint64_t blocks = edges_copied(r), pages = blocks * MAX_HEIGHT;
 
         if (r->io->op == VOLUME_WRITE)
-                tree_cost(&r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
+                tree_cost(r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
         r->cost = space_charge(blocks, pages);
         if (!blocks)
                 return true;
@@ -370,6 +386,7 @@ static void unhold(struct req *r)
 
         list_del(&r->held);
         r->is_held = false;
+        r->lock.idle = false;
         pool->nheld--;
         if (!pool->nheld && pool->held_event) {
                 pool->held_event = false;
@@ -382,10 +399,15 @@ static void pages_there(struct pin *pin, int status);
 static void pin_block(struct req *r, uint64_t first, uint64_t end)
 {
         struct pin *pin = &r->pin[r->npins++];
+        bool edges = (r->io->offset_bytes | r->io->length_bytes) % ZP_BLOCK;
 
-        *pin = (struct pin){
-            .first = first, .end = end, .now = r->npins > 1, .ready = pages_there, .ctx = r};
-        if (!pin_take(r->pool, &r->vol->tree, pin))
+        *pin = (struct pin){.first = first,
+                            .end = end,
+                            .now = r->npins > 1,
+                            .chain = edges,
+                            .ready = pages_there,
+                            .ctx = r};
+        if (!pin_take(r->pool, r->vol->tree, pin))
                 r->loading++;
 }
 
@@ -417,6 +439,7 @@ static void try_start(struct req *r)
         list_add_tail(&pool->held, &r->held);
         r->is_held = true;
         pool->nheld++;
+        lock_set_idle(r->vol, &r->lock);
         if (!pool->held_event) {
                 pool->held_event = true;
                 pool_event_send(pool, POOL_EVENT_HELD, 0, 0, NULL, 0);
@@ -462,10 +485,16 @@ void held_resume(struct pool *pool)
                 }
                 if (r->loading)
                         return;
-                if (!r->npins && (r->cost > space_left(pool) || !pin_pages(r)))
-                        return;
+                if (!r->npins) {
+                        if (r->cost > space_left(pool) || !lock_may_resume(r->vol, &r->lock))
+                                return;
+                        r->lock.idle = false; /* from here on it holds pages of the tree */
+                        if (!pin_pages(r))
+                                return;
+                }
                 if (!try_admit(r)) {
                         unpin(r);
+                        lock_set_idle(r->vol, &r->lock);
                         return;
                 }
                 unhold(r);
@@ -494,6 +523,8 @@ static int check(const struct volume *vol, const struct volume_io *io)
 
         if (io->op == VOLUME_FLUSH)
                 return 0;
+        if (vol->frozen && io->op != VOLUME_READ)
+                return -EROFS;
         if (io->op > VOLUME_FLUSH || io->offset_bytes % VOLUME_SECTOR ||
             io->length_bytes % VOLUME_SECTOR ||
             __builtin_add_overflow(io->offset_bytes, io->length_bytes, &end) ||

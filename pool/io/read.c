@@ -257,7 +257,7 @@ static int run_start(struct reader *rd, uint64_t block, struct entry first, uint
         r->n = n;
         r->at = at;
         for (uint32_t i = 0; i < n; i++)
-                r->crc[i] = tree_get(&rd->vol->tree, block + i).crc;
+                r->crc[i] = tree_lookup(rd->pin.tree, block + i).crc;
         r->pio.cb = run_done;
         r->pio.io = (struct zdev_io){
             .op = ZDEV_READ,
@@ -310,10 +310,10 @@ static int edge_start(struct reader *rd, uint64_t block, struct entry entry, siz
 /* Starts what lies at the position; returns the bytes it covers. */
 static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left)
 {
-        struct tree *t = &rd->vol->tree;
+        const struct tree *t = rd->pin.tree; /* the volume may have another by now */
         uint64_t block = pos / ZP_BLOCK;
         size_t skip = pos % ZP_BLOCK, len = MIN(left, ZP_BLOCK - skip);
-        struct entry e = tree_get(t, block);
+        struct entry e = tree_lookup(t, block);
         int rc = 0;
 
         if (!(e.addr & ADDR_MAPPED)) {
@@ -326,7 +326,7 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
                 struct group *g = rd->vol->pool->groups[addr_group(e.addr)];
                 uint32_t max = group_dev(rd->vol->pool, g)->dev->geo.max_io_blocks, n = 1;
                 while (n < max && left - len >= ZP_BLOCK &&
-                       tree_get(t, block + n).addr == e.addr + n) {
+                       tree_lookup(t, block + n).addr == e.addr + n) {
                         len += ZP_BLOCK;
                         n++;
                 }
@@ -352,6 +352,8 @@ static void pages_there(struct pin *pin, int status)
 {
         struct reader *rd = pin->ctx;
 
+        if (status == 0 && !pin->tree)
+                status = -ENOENT; /* the volume was deleted meanwhile */
         if (status == 0)
                 start_parts(rd);
         part_done(rd, status);
@@ -371,9 +373,10 @@ void read_start(struct volume *vol, struct volume_io *io)
         rd->pin = (struct pin){.first = io->offset_bytes / ZP_BLOCK,
                                .end = DIV_ROUND_UP(io->offset_bytes + io->length_bytes, ZP_BLOCK),
                                .now = true,
+                               .chain = true,
                                .ready = pages_there,
                                .ctx = rd};
-        if (!pin_take(vol->pool, &vol->tree, &rd->pin))
+        if (!pin_take(vol->pool, vol->tree, &rd->pin))
                 return;
         start_parts(rd);
         if (!--rd->pending) {

@@ -383,7 +383,7 @@ void stream_seal(struct pool *pool, struct stream *s)
 static uint32_t pages_changed(const struct item *prev, const struct item *it)
 {
         if (!it->data)
-                return 2 * MAX_HEIGHT;
+                return it->pages ? it->pages : 2 * MAX_HEIGHT;
         if (prev && prev->data && prev->tree == it->tree &&
             prev->index / ENTRIES == it->index / ENTRIES)
                 return 0;

@@ -35,7 +35,12 @@ uint32_t record_payload_bytes(uint8_t type, uint32_t count)
                 return count > UINT32_MAX / 32 ? UINT32_MAX : count * RECORD_MOVE_BYTES;
         case RECORD_CREATE:
         case RECORD_OWNER:
+        case RECORD_SNAPSHOT:
+        case RECORD_REVERT:
                 return count;
+        case RECORD_MERGE:
+        case RECORD_GONE:
+        case RECORD_LIMIT:
         case RECORD_DISCARD:
         case RECORD_RESIZE:
         case RECORD_DELETE:

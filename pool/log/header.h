@@ -47,8 +47,14 @@
  *    5 INODE      yes  count x crc32c (4)        tree is the catalog's, index the slot
  *   16 CREATE      no  count bytes: an inode (pool/table/catalog.h); index is the slot
  *   17 RESIZE      no  -                         index is the new size in bytes
- *   18 DELETE      no  -
- *   20 OWNER       no  count bytes: n x { tree (8), length (4), record }
+ *   18 DELETE      no  -                         the volume or snapshot is doomed
+ *   20 OWNER       no  count bytes: n x { uuid of the volume (16), length (4), record }
+ *   21 SNAPSHOT    no  count bytes: tree the volume goes on with (8), an inode; index is its slot
+ *   22 REVERT      no  count bytes: tree the volume goes on with (8), the snapshot's (8), uuid for
+ *                      what is left (16); index is the slot of what is left
+ *   23 MERGE       no  -                         first block; count blocks go to the only child
+ *   24 GONE        no  -                         the empty tree goes; index is its slot
+ *   25 LIMIT       no  -                         from block index on nothing of the parent shows
  *
  * Data blocks stand behind the header in the order of the records.
  *
@@ -93,6 +99,11 @@ enum record_type {
         RECORD_RESIZE = 17,
         RECORD_DELETE = 18,
         RECORD_OWNER = 20,
+        RECORD_SNAPSHOT = 21,
+        RECORD_REVERT = 22,
+        RECORD_MERGE = 23,
+        RECORD_GONE = 24,
+        RECORD_LIMIT = 25,
 };
 
 /* The fixed part. */

@@ -101,7 +101,6 @@ uint64_t mover_next_ns(const struct pool *pool)
 static bool is_wanted(struct patrol *p, const struct patrol_block *b)
 {
         struct pool *pool = p->pool;
-        struct volume *vol;
 
         if (b->type == RECORD_PAGE) {
                 if (pool->ndirty + pool->sending + 2 * MAX_HEIGHT > space_table_room(pool))
@@ -112,10 +111,7 @@ static bool is_wanted(struct patrol *p, const struct patrol_block *b)
         }
         if (b->type != RECORD_INODE)
                 return b->tree->vol != NULL;
-        list_for_each (vol, &pool->volumes, node) {
-                if (vol->slot == b->index)
-                        vol->dirty = true;
-        }
+        catalog_mark_dirty(pool, b->index);
         return false;
 }
 
@@ -143,7 +139,7 @@ static void move_block(struct patrol *p, const struct patrol_block *b, const uin
                                 b->tree->vol, b->index);
                 return;
         }
-        it = item_new(pool, RECORD_MOVE, b->tree_id, b->index);
+        it = item_new(pool, RECORD_MOVE, b->tree->id, b->index);
         if (!it || !(it->data = pool_block_get(pool))) {
                 item_free(pool, it); /* the next round */
                 return;

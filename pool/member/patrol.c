@@ -38,7 +38,9 @@ static void finish(struct patrol *p, int status)
 
 static bool entry_of(struct pool *pool, struct patrol_block *b)
 {
-        struct tree *t = pool_tree(pool, b->tree_id);
+        struct tree *t = b->type == RECORD_PAGE
+                             ? pool_tree(pool, b->tree_id)
+                             : tree_of_block(pool, b->tree_id, b->index, b->entry.addr);
         struct entry e = {0};
 
         if (t && b->type == RECORD_PAGE) {

@@ -39,14 +39,17 @@ static int job_add(struct import *im, struct job proto)
 
 static int take_inode(struct import *im, const struct job *j)
 {
-        struct volume v = {0};
-        int rc = inode_decode(j->read.buf, ZP_BLOCK, &v);
+        struct tree tree = {0};
+        struct volume v = {.tree = &tree};
 
+        if (j->index >= MAX_VOLUMES)
+                return alias_decode(im->pool, j->index - MAX_VOLUMES, j->read.buf);
+        int rc = inode_decode(j->read.buf, ZP_BLOCK, &v);
         if (rc < 0)
                 return rc;
-        if (j->index >= MAX_VOLUMES || pool_tree(im->pool, v.tree.id) ||
-            (!v.dying && (volume_by_name(im->pool, v.name) || volume_by_uuid(im->pool, &v.uuid))) ||
-            !addr_valid(im->pool, v.tree.root_entry.addr))
+        if (pool_tree(im->pool, tree.id) || (!v.frozen && volume_by_name(im->pool, v.name)) ||
+            (!v.doomed && node_by_uuid(im->pool, &v.uuid)) ||
+            !addr_valid(im->pool, tree.root_entry.addr))
                 return -EBADMSG;
         return catalog_add(im->pool, &v, (uint32_t)j->index) ? 0 : -ENOMEM;
 }
@@ -115,6 +118,8 @@ static void pump(struct import *im)
         }
         if (im->reading)
                 return;
+        if (im->status == 0)
+                im->status = catalog_link(im->pool);
         if (im->status == -EILSEQ)
                 im->status = -EBADMSG;
         if (im->status < 0)

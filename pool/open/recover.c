@@ -63,12 +63,28 @@ static void pages_there(struct batch_pins *b)
         apply_some(b->ctx);
 }
 
+/* It changes which trees there are, and which stands above which: what the batches behind it need
+ * is known when it is applied. */
+static bool changes_trees(const struct found *f)
+{
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+
+        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
+                if (rec.type >= RECORD_CREATE && rec.type != RECORD_MERGE)
+                        return true;
+        return false;
+}
+
 /* Has the table pages of the batches read that come next. */
 static int look_ahead(struct import *im)
 {
         for (; im->pinned < im->nfound && im->pinned - im->applied < APPLY_AHEAD; im->pinned++) {
                 struct found *f = &im->found[im->pinned];
                 struct batch_pins **b = &im->ahead[im->pinned % APPLY_AHEAD];
+                const struct found *before = im->pinned > im->applied ? f - 1 : NULL;
+                if (before && counts(im, before) && changes_trees(before))
+                        break;
                 *b = NULL;
                 if (!counts(im, f))
                         continue;

@@ -9,14 +9,8 @@ static void next_group(struct import *im);
 
 static void mark_inode(struct pool *pool, uint64_t slot, uint64_t addr)
 {
-        struct volume *vol;
-
-        if (tree_get(&pool->catalog, slot).addr != addr)
-                return;
-        list_for_each (vol, &pool->volumes, node) {
-                if (vol->slot == slot)
-                        vol->dirty = true;
-        }
+        if (tree_get(&pool->catalog, slot).addr == addr)
+                catalog_mark_dirty(pool, slot);
 }
 
 static void mark(struct import *im)

@@ -147,7 +147,7 @@ static void checkpoint_next(struct import *im)
         }
         space_init(pool);
         bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
-        list_for_each (vol, &pool->volumes, node) {
+        list_for_each (vol, &pool->nodes, all) {
                 bitmap_set_range(&pool->slots, vol->slot, 1);
         }
         if (im->retired_tables)

@@ -120,11 +120,7 @@ static void page_written(struct item *it, int status)
                         tree_dirty_page_at(pool, t, it->level, it->index, it->addr);
                 return;
         }
-        struct volume *vol;
-        list_for_each (vol, &pool->volumes, node) {
-                if (vol->slot == it->index)
-                        vol->dirty = true;
-        }
+        catalog_mark_dirty(pool, it->index);
 }
 
 /* Gives the block an address; it is written when the freeze is over. */
@@ -188,23 +184,59 @@ static int save_tree(struct pool *pool, struct tree *t)
         return 0;
 }
 
-static int save_inode(struct pool *pool, struct volume *vol)
+static struct item *catalog_item(struct pool *pool, uint64_t index)
 {
-        struct entry e;
-        struct item *it = item_new(pool, RECORD_INODE, CATALOG_TREE, vol->slot);
+        struct item *it = item_new(pool, RECORD_INODE, CATALOG_TREE, index);
 
         if (!it || !(it->data = pool_block_get(pool))) {
                 item_free(pool, it);
-                return -ENOMEM;
+                return NULL;
         }
         memset(it->data, 0, ZP_BLOCK);
-        inode_encode(vol, it->data);
+        return it;
+}
+
+static int place_in_catalog(struct pool *pool, struct item *it)
+{
+        uint64_t index = it->index;
+        struct entry e;
         int rc = place(pool, it, &e);
-        if (rc == 0)
-                rc = tree_set(pool, &pool->catalog, vol->slot, e);
+
+        return rc < 0 ? rc : tree_set(pool, &pool->catalog, index, e);
+}
+
+static int save_inode(struct pool *pool, struct volume *vol)
+{
+        struct item *it = catalog_item(pool, vol->slot);
+
+        if (!it)
+                return -ENOMEM;
+        inode_encode(vol, it->data);
+        int rc = place_in_catalog(pool, it);
         if (rc == 0)
                 vol->dirty = false;
         return rc;
+}
+
+static int save_aliases(struct pool *pool)
+{
+        for (uint32_t b = 0; (b = alias_next_dirty(pool, b)) != UINT32_MAX; b++) {
+                struct item *it = catalog_item(pool, MAX_VOLUMES + b);
+                int rc;
+                if (!it)
+                        return -ENOMEM;
+                if (alias_encode(pool, b, it->data)) {
+                        rc = place_in_catalog(pool, it);
+                } else {
+                        item_free(pool, it);
+                        rc = tree_set(pool, &pool->catalog, MAX_VOLUMES + b, (struct entry){0});
+                }
+                if (rc < 0) {
+                        alias_mark_dirty(pool, b);
+                        return rc;
+                }
+        }
+        return 0;
 }
 
 static int save_tables(struct pool *pool)
@@ -212,13 +244,15 @@ static int save_tables(struct pool *pool)
         struct volume *vol;
         int rc = 0;
 
-        list_for_each (vol, &pool->volumes, node) {
-                rc = save_tree(pool, &vol->tree);
+        list_for_each (vol, &pool->nodes, all) {
+                rc = save_tree(pool, vol->tree);
                 if (rc == 0 && vol->dirty)
                         rc = save_inode(pool, vol);
                 if (rc < 0)
                         break;
         }
+        if (rc == 0)
+                rc = save_aliases(pool);
         if (rc == 0)
                 rc = save_tree(pool, &pool->catalog);
         stream_place_end(pool);
@@ -467,7 +501,7 @@ static bool due(const struct pool *pool)
 /* Groups for the pages may be free but not reset yet: that is worth waiting for. */
 static bool room_ready(struct pool *pool)
 {
-        uint64_t pages = pool->ndirty + 2u * pool->nvolumes + 8;
+        uint64_t pages = pool->ndirty + 2 * catalog_blocks(pool) + 8;
         uint64_t groups = pages / MAX(pool->min_cap / 2, 1u) + 2;
 
         if (pool->count.ready >= MIN(groups, pool->count.free))

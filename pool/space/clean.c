@@ -255,38 +255,30 @@ static bool give_up(struct cleaner *c)
         return true;
 }
 
-static void mark_inode(struct cleaner *c, uint64_t slot)
-{
-        struct volume *vol;
-
-        list_for_each (vol, &c->pool->volumes, node) {
-                if (vol->slot == slot)
-                        vol->dirty = true;
-        }
-        c->marked = true;
-}
-
 /* What of the record's blocks lives is moved, or marked. */
 static void clean_record(struct cleaner *c, const struct header *h, const struct record *rec)
 {
         struct pool *pool = c->pool;
-        struct tree *t = pool_tree(pool, rec->tree);
         uint32_t n = record_data_blocks(rec->type, rec->count);
 
-        for (uint32_t i = 0; t && i < n; i++) {
+        for (uint32_t i = 0; i < n; i++) {
                 uint32_t off = h->offset + h->header_blocks + rec->data + i;
                 uint64_t addr = addr_make(c->victim->id, off), index = rec->index + i;
                 if (rec->type == RECORD_PAGE) {
-                        c->marked |= tree_dirty_page_at(pool, t, rec->level, index, addr);
+                        struct tree *t = pool_tree(pool, rec->tree);
+                        c->marked |= t && tree_dirty_page_at(pool, t, rec->level, index, addr);
                         continue;
                 }
-                struct entry e = tree_get(t, index);
-                if (e.addr != addr)
+                struct tree *t = tree_of_block(pool, rec->tree, index, addr);
+                if (!t)
                         continue;
-                if (rec->type == RECORD_INODE)
-                        mark_inode(c, index);
-                else if (t->vol)
-                        move_block(c, t, index, e, c->win + (size_t)(off - c->win_off) * ZP_BLOCK);
+                if (rec->type == RECORD_INODE) {
+                        catalog_mark_dirty(pool, index);
+                        c->marked = true;
+                } else if (t->vol) {
+                        move_block(c, t, index, tree_get(t, index),
+                                   c->win + (size_t)(off - c->win_off) * ZP_BLOCK);
+                }
         }
 }
 

@@ -225,7 +225,7 @@ static uint32_t clean_queued(const struct pool *pool)
 static bool checkpoint_fits(const struct pool *pool, uint32_t moves)
 {
         const struct group *t = pool->streams[CLASS_TABLE][0].open;
-        uint64_t pages = pool->ndirty + pool->nvolumes + 2u * moves + 8;
+        uint64_t pages = pool->ndirty + catalog_blocks(pool) + 2u * moves + 8;
         uint64_t room = t ? t->cap - t->wp : 0;
 
         if (pool->count.free_blocks > pool->max_cap)

@@ -81,7 +81,7 @@ uint64_t space_table_room(const struct pool *pool)
         per = MAX(per, 2u);
         room += pool->count.free_blocks - 4 * (uint64_t)pool->count.free;
         room = room / per * (per - 1) + (room % per ? room % per - 1 : 0);
-        uint64_t fixed = pool->nvolumes + 4u; /* inodes, the catalog */
+        uint64_t fixed = catalog_blocks(pool) + 4u; /* inodes, the catalog */
         return room > fixed ? room - fixed : 0;
 }
 
@@ -118,7 +118,8 @@ uint64_t space_capacity(const struct pool *pool)
 
 uint64_t space_left(const struct pool *pool)
 {
-        uint64_t charged = space_charge(pool->live + pool->nvolumes, pool->npages) + pool->reserved;
+        uint64_t charged =
+            space_charge(pool->live + catalog_blocks(pool), pool->npages) + pool->reserved;
 
         return charged < pool->budget ? pool->budget - charged : 0;
 }

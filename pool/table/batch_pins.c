@@ -12,8 +12,20 @@ static void pin_ready(struct pin *pin, int status)
                 b->ready(b);
 }
 
-/* What the record needs. False: nothing. */
-static bool needs(struct pool *pool, const struct record *rec, struct pin *ret_pin,
+/* The tree whose pages the record wants, the kth of them. What it names may be on its way to its
+ * heir, or there. */
+static struct tree *wanted(struct pool *pool, const struct record *rec, uint32_t k)
+{
+        bool follows = rec->type == RECORD_WRITE || rec->type == RECORD_MOVE;
+        struct tree *t = pool_tree(pool, follows ? alias_resolve(pool, rec->tree) : rec->tree);
+
+        for (; t && k; k--)
+                t = follows || rec->type == RECORD_MERGE ? tree_heir(t) : NULL;
+        return t;
+}
+
+/* What the record needs, the kth of it. False: no more. */
+static bool needs(struct pool *pool, const struct record *rec, uint32_t k, struct pin *ret_pin,
                   struct tree **ret_tree)
 {
         uint64_t reach = 1, index = rec->index;
@@ -29,18 +41,21 @@ static bool needs(struct pool *pool, const struct record *rec, struct pin *ret_p
         case RECORD_WRITE:
         case RECORD_MOVE:
         case RECORD_DISCARD:
+        case RECORD_MERGE:
                 break;
         default:
                 return false;
         }
-        *ret_tree = pool_tree(pool, rec->tree);
+        *ret_tree = wanted(pool, rec, k);
         if (!*ret_tree || !(*ret_tree)->vol || index >= VOLUME_MAX_BYTES / ZP_BLOCK / reach + 1)
                 return false;
-        *ret_pin = (struct pin){.first = index * reach,
-                                .end = (index + rec->count) * reach,
-                                .level = level,
-                                .now = true,
-                                .ready = pin_ready};
+        *ret_pin =
+            (struct pin){.first = index * reach,
+                         .end = (index + rec->count) * reach,
+                         .level = level,
+                         .now = true,
+                         .chain = !k && (rec->type == RECORD_DISCARD || rec->type == RECORD_MERGE),
+                         .ready = pin_ready};
         return true;
 }
 
@@ -53,7 +68,8 @@ bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
         uint32_t n = 0, pos = 0, data = 0;
 
         while (record_next(records, bytes, &pos, &data, &rec) > 0)
-                n += needs(pool, &rec, &pin, &t);
+                for (uint32_t k = 0; needs(pool, &rec, k, &pin, &t); k++)
+                        n++;
         struct batch_pins *b = pool_alloc(pool, sizeof(*b) + n * sizeof(*b->pins));
         *ret_pins = b;
         if (!b)
@@ -64,12 +80,11 @@ bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
         b->loading = 1;
         pos = data = 0;
         while (b->n < n && record_next(records, bytes, &pos, &data, &rec) > 0) {
-                struct pin *p = &b->pins[b->n];
-                if (!needs(pool, &rec, p, &t))
-                        continue;
-                p->ctx = b;
-                b->n++;
-                b->loading += !pin_take(pool, t, p);
+                for (uint32_t k = 0; b->n < n && needs(pool, &rec, k, &b->pins[b->n], &t); k++) {
+                        struct pin *p = &b->pins[b->n++];
+                        p->ctx = b;
+                        b->loading += !pin_take(pool, t, p);
+                }
         }
         return !--b->loading;
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const uint8_t magic_inode[4] = {'Z', 'P', 'I', 'N'};
-enum { INODE_VERSION = 2, INODE_DYING = 1 };
+enum { INODE_VERSION = 3, INODE_FROZEN = 1, INODE_DOOMED = 2 };
 
 bool volume_name_valid(const char *name)
 {
@@ -31,19 +31,22 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         memcpy(buf, magic_inode, 4);
         put_le16(buf + 4, INODE_VERSION);
         put_le16(buf + 6, vol->owner_len);
-        put_le64(buf + 8, vol->tree.id);
-        put_le64(buf + 16, vol->tree.parent);
+        put_le64(buf + 8, vol->tree->id);
+        put_le64(buf + 16, vol->tree->parent);
         memcpy(buf + 24, vol->uuid.b, 16);
         put_le64(buf + 40, vol->size_bytes);
-        put_le64(buf + 48, vol->tree.root_entry.addr);
-        put_le32(buf + 56, vol->tree.root_entry.crc);
-        put_u8(buf + 60, vol->tree.height);
+        put_le64(buf + 48, vol->tree->root_entry.addr);
+        put_le32(buf + 56, vol->tree->root_entry.crc);
+        put_u8(buf + 60, vol->tree->height);
         put_u8(buf + 61, vol->copies);
-        put_u8(buf + 62, vol->dying ? INODE_DYING : 0);
+        put_u8(buf + 62, (uint8_t)(vol->frozen * INODE_FROZEN + vol->doomed * INODE_DOOMED));
         put_le64(buf + 64, vol->created_seq);
         put_le64(buf + 72, vol->user_blocks);
-        put_le64(buf + 80, vol->tree.live);
-        put_le64(buf + 88, vol->tree.npages);
+        put_le64(buf + 80, vol->tree->live);
+        put_le64(buf + 88, vol->tree->npages);
+        put_le64(buf + 96, vol->tree->limit);
+        memcpy(buf + 104, vol->of.b, 16);
+        put_le64(buf + 120, vol->time);
         memcpy(buf + 128, vol->name, strlen(vol->name));
         memcpy(buf + INODE_FIXED, vol->owner, vol->owner_len);
         return INODE_FIXED + vol->owner_len;
@@ -58,27 +61,39 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
                 return -EBADMSG;
         vol->owner_len = (uint16_t)owner_len;
         memcpy(vol->owner, buf + INODE_FIXED, owner_len);
-        vol->tree.id = get_le64(buf + 8);
-        vol->tree.parent = get_le64(buf + 16);
+        vol->tree->id = get_le64(buf + 8);
+        vol->tree->parent = get_le64(buf + 16);
         memcpy(vol->uuid.b, buf + 24, 16);
         vol->size_bytes = get_le64(buf + 40);
-        vol->tree.root_entry.addr = get_le64(buf + 48);
-        vol->tree.root_entry.crc = get_le32(buf + 56);
-        vol->tree.height = get_u8(buf + 60);
+        vol->tree->root_entry.addr = get_le64(buf + 48);
+        vol->tree->root_entry.crc = get_le32(buf + 56);
+        vol->tree->height = get_u8(buf + 60);
         vol->copies = get_u8(buf + 61);
-        vol->dying = get_u8(buf + 62) & INODE_DYING;
+        uint8_t flags = get_u8(buf + 62);
+        vol->frozen = flags & INODE_FROZEN;
+        vol->doomed = flags & INODE_DOOMED;
         vol->created_seq = get_le64(buf + 64);
         vol->user_blocks = get_le64(buf + 72);
-        vol->tree.live = get_le64(buf + 80);
-        vol->tree.npages = get_le64(buf + 88);
+        vol->tree->live = get_le64(buf + 80);
+        vol->tree->npages = get_le64(buf + 88);
+        vol->tree->limit = get_le64(buf + 96);
+        memcpy(vol->of.b, buf + 104, 16);
+        vol->time = get_le64(buf + 120);
         memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
-        if (!volume_name_valid(vol->name) || uuid_is_nil(&vol->uuid) || !vol->size_bytes ||
-            vol->size_bytes > VOLUME_MAX_BYTES || vol->size_bytes % VOLUME_SECTOR || !vol->copies ||
-            vol->copies > POOL_MAX_GROUP_WIDTH || vol->tree.id <= CATALOG_TREE ||
-            vol->tree.height > MAX_HEIGHT || !vol->tree.height != !vol->tree.root_entry.addr ||
-            !vol->tree.height != !vol->tree.npages ||
-            vol->tree.live > VOLUME_MAX_BYTES / ZP_BLOCK ||
-            vol->tree.npages > VOLUME_MAX_BYTES / ZP_BLOCK || (!vol->tree.npages && vol->tree.live))
+        bool nameless = vol->doomed && !vol->name[0];
+        if (flags & ~(INODE_FROZEN | INODE_DOOMED) || (vol->doomed && !vol->frozen) ||
+            vol->tree->parent >= vol->tree->id || vol->tree->limit > VOLUME_MAX_BYTES / ZP_BLOCK ||
+            !vol->tree->limit != !vol->tree->parent)
+                return -EBADMSG;
+        if ((!nameless && !volume_name_valid(vol->name)) || uuid_is_nil(&vol->uuid) ||
+            !vol->size_bytes || vol->size_bytes > VOLUME_MAX_BYTES ||
+            vol->size_bytes % VOLUME_SECTOR || !vol->copies || vol->copies > POOL_MAX_GROUP_WIDTH ||
+            vol->tree->id <= CATALOG_TREE || vol->tree->height > MAX_HEIGHT ||
+            !vol->tree->height != !vol->tree->root_entry.addr ||
+            !vol->tree->height != !vol->tree->npages ||
+            vol->tree->live > VOLUME_MAX_BYTES / ZP_BLOCK ||
+            vol->tree->npages > VOLUME_MAX_BYTES / ZP_BLOCK ||
+            (!vol->tree->npages && vol->tree->live))
                 return -EBADMSG;
         return 0;
 }
@@ -97,49 +112,108 @@ struct tree *pool_tree(struct pool *pool, uint64_t id)
 struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_t slot)
 {
         struct volume *vol = malloc(sizeof(*vol));
+        struct tree *tree = malloc(sizeof(*tree));
 
-        if (!vol)
+        if (!vol || !tree) {
+                free(vol);
+                free(tree);
                 return NULL;
+        }
         *vol = *from;
+        *tree = *from->tree;
+        tree_init(tree);
+        tree->vol = vol;
+        vol->tree = tree;
         vol->pool = pool;
         vol->slot = slot;
         vol->context = NULL;
-        vol->tree.vol = vol;
-        list_init(&vol->tree.pins);
+        vol->pins = 0;
+        vol->going = vol->unreapable = false;
         list_init(&vol->locks);
-        list_add_tail(&pool->volumes, &vol->node);
-        list_add_tail(&pool->trees[vol->tree.id % TREE_BUCKETS], &vol->tree.node);
-        pool->nvolumes++;
-        pool->ndying += vol->dying;
-        pool->live += vol->tree.live;
-        pool->npages += vol->tree.npages;
+        list_init(&vol->node);
+        list_init(&vol->reap);
+        list_add_tail(&pool->nodes, &vol->all);
+        pool->nnodes++;
+        if (!vol->frozen) {
+                list_add_tail(&pool->volumes, &vol->node);
+                pool->nvolumes++;
+        }
+        list_add_tail(&pool->trees[tree->id % TREE_BUCKETS], &tree->node);
+        pool->live += tree->live;
+        pool->npages += tree->npages;
         if (!bitmap_test(&pool->slots, slot))
                 bitmap_set_range(&pool->slots, slot, 1);
-        if (pool->next_tree <= vol->tree.id)
-                pool->next_tree = vol->tree.id + 1;
+        if (pool->next_tree <= tree->id)
+                pool->next_tree = tree->id + 1;
         return vol;
 }
 
 void catalog_forget(struct pool *pool, struct volume *vol)
 {
-        tree_forget(pool, &vol->tree);
-        list_del(&vol->tree.node);
+        tree_forget(pool, vol->tree);
+        list_del(&vol->tree->node);
+        list_del(&vol->reap);
+        list_del(&vol->all);
         list_del(&vol->node);
+        free(vol->tree);
         free(vol);
 }
 
-void catalog_delete(struct pool *pool, struct volume *vol)
+void catalog_remove(struct pool *pool, struct volume *vol)
 {
-        vol->dirty = true;
-        pool->ndying += !vol->dying;
-        vol->dying = true;
-        if (vol->tree.height)
-                return;
-        pager_forget_tree(pool, &vol->tree);
+        pager_forget_tree(pool, vol->tree);
+        tree_unlink(vol->tree);
         tree_set(pool, &pool->catalog, vol->slot, (struct entry){0});
-        pool->nvolumes--;
-        pool->ndying--;
-        catalog_forget(pool, vol); /* the slot stays taken until the deletion is durable */
+        pool->nnodes--;
+        catalog_forget(pool, vol); /* the slot stays taken until that is durable */
+}
+
+int catalog_link(struct pool *pool)
+{
+        struct volume *vol;
+
+        list_for_each (vol, &pool->nodes, all) {
+                struct tree *up = vol->tree->parent ? pool_tree(pool, vol->tree->parent) : NULL;
+                if (!vol->tree->parent)
+                        continue;
+                if (!up || !up->vol || !up->vol->frozen)
+                        return -EBADMSG;
+                tree_link(vol->tree, up);
+        }
+        list_for_each (vol, &pool->nodes, all)
+                reap_check(pool, vol);
+        alias_loaded(pool);
+        return 0;
+}
+
+uint64_t catalog_blocks(const struct pool *pool)
+{
+        return pool->nnodes + alias_blocks(pool);
+}
+
+void catalog_mark_dirty(struct pool *pool, uint64_t index)
+{
+        struct volume *vol;
+
+        if (index >= MAX_VOLUMES) {
+                alias_mark_dirty(pool, index - MAX_VOLUMES);
+                return;
+        }
+        list_for_each (vol, &pool->nodes, all) {
+                if (vol->slot == index)
+                        vol->dirty = true;
+        }
+}
+
+struct volume *node_by_uuid(struct pool *pool, const struct uuid *uuid)
+{
+        struct volume *vol;
+
+        list_for_each (vol, &pool->nodes, all) {
+                if (!vol->doomed && uuid_equal(&vol->uuid, uuid))
+                        return vol;
+        }
+        return NULL;
 }
 
 struct volume *volume_by_name(struct pool *pool, const char *name)
@@ -147,7 +221,7 @@ struct volume *volume_by_name(struct pool *pool, const char *name)
         struct volume *vol;
 
         list_for_each (vol, &pool->volumes, node) {
-                if (!vol->dying && !strcmp(vol->name, name))
+                if (!strcmp(vol->name, name))
                         return vol;
         }
         return NULL;
@@ -158,7 +232,7 @@ struct volume *volume_by_uuid(struct pool *pool, const struct uuid *uuid)
         struct volume *vol;
 
         list_for_each (vol, &pool->volumes, node) {
-                if (!vol->dying && uuid_equal(&vol->uuid, uuid))
+                if (uuid_equal(&vol->uuid, uuid))
                         return vol;
         }
         return NULL;
@@ -168,8 +242,6 @@ struct volume *volume_next(struct pool *pool, struct volume *prev)
 {
         struct list *next = prev ? prev->node.next : pool->volumes.next;
 
-        while (next != &pool->volumes && list_entry(next, struct volume, node)->dying)
-                next = next->next;
         return next == &pool->volumes ? NULL : list_entry(next, struct volume, node);
 }
 
@@ -204,7 +276,7 @@ void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
         struct volume_info info = {
             .uuid = vol->uuid,
             .size_bytes = vol->size_bytes,
-            .allocated_bytes = vol->tree.live * ZP_BLOCK,
+            .allocated_bytes = vol->tree->live * ZP_BLOCK,
             .user_write_bytes = vol->user_blocks * ZP_BLOCK,
             .created_sequence = vol->created_seq,
             .copies = vol->copies,
@@ -226,6 +298,11 @@ void *volume_context(const struct volume *vol)
 
 /* ---- locks ---- */
 
+static bool overlap(const struct lock *a, const struct lock *b)
+{
+        return a->first < b->end && b->first < a->end;
+}
+
 static bool lock_free(struct volume *vol, const struct lock *l)
 {
         struct lock *before;
@@ -233,7 +310,31 @@ static bool lock_free(struct volume *vol, const struct lock *l)
         list_for_each (before, &vol->locks, node) {
                 if (before == l)
                         break;
-                if (before->first < l->end && l->first < before->end)
+                if (overlap(before, l) && !(l->over_idle && before->idle))
+                        return false;
+        }
+        return true;
+}
+
+void lock_set_idle(struct volume *vol, struct lock *l)
+{
+        struct lock *w;
+
+        l->idle = true;
+        list_for_each (w, &vol->locks, node) {
+                if (w->granted || !w->over_idle || !overlap(w, l) || !lock_free(vol, w))
+                        continue;
+                w->granted = true;
+                w->grant(w);
+        }
+}
+
+bool lock_may_resume(const struct volume *vol, const struct lock *l)
+{
+        const struct lock *other;
+
+        list_for_each (other, &vol->locks, node) {
+                if (other != l && other->over_idle && other->granted && overlap(other, l))
                         return false;
         }
         return true;
@@ -254,7 +355,7 @@ void lock_release(struct volume *vol, struct lock *l)
         while (node != &vol->locks) {
                 struct lock *w = list_entry(node, struct lock, node);
                 node = node->next;
-                if (w->granted || w->first >= l->end || l->first >= w->end || !lock_free(vol, w))
+                if (w->granted || !overlap(w, l) || !lock_free(vol, w))
                         continue;
                 w->granted = true;
                 w->grant(w); /* may queue, never releases from inside */

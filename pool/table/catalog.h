@@ -2,7 +2,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPIN"
- *        4    2  version, 2
+ *        4    2  version, 3
  *        6    2  length of the ownership record
  *        8    8  tree
  *       16    8  parent tree, 0: none
@@ -12,15 +12,20 @@
  *       56    4  table root entry: crc32c
  *       60    1  table height, levels
  *       61    1  copies, 1..3
- *       62    1  flags: bit 0 deleted, its blocks are being unmapped
+ *       62    1  flags: bit 0 frozen, bit 1 doomed (deleted, kept for others)
  *       63    1  zero
  *       64    8  sequence of its creation
  *       72    8  blocks written by users
  *       80    8  mapped blocks of the table
  *       88    8  pages of the table
- *       96   32  zero
+ *       96    8  blocks of the parent that show through
+ *      104   16  of a snapshot: uuid of its volume
+ *      120    8  of a snapshot: time of its creation, as its creator gave it
  *      128  128  name, NUL-padded
  *      256       ownership record
+ *
+ * A snapshot's name is its own; where it is frozen and doomed there may be none. A parent is older
+ * than its children: its tree's id is lower.
  *
  * In the catalog's tree an inode is one data block (zero behind the record) whose crc32c is in the
  * entry; in a CREATE record it is as long as it needs to be and its table is empty.

@@ -43,7 +43,7 @@ static void end(struct map_call *c, int status)
 static bool list(struct map_call *c)
 {
         while (c->seen < MAP_WALK) {
-                c->at = tree_next_mapped(c->tree, c->at, c->pin.end);
+                c->at = tree_next_shown(c->pin.tree, c->at, c->pin.end);
                 if (c->at >= c->pin.end)
                         return false;
                 struct volume_extent *x = c->n ? &c->out[c->n - 1] : NULL;
@@ -63,10 +63,11 @@ static void pages_there(struct pin *pin, int status);
 
 static void step(struct map_call *c)
 {
-        while ((c->at = tree_next_maybe(c->tree, c->at, c->end)) < c->end) {
+        while ((c->at = tree_next_shown_maybe(c->tree, c->at, c->end)) < c->end) {
                 c->pin = (struct pin){.first = c->at,
                                       .end = MIN(c->end, (c->at / ENTRIES + STEP_LEAVES) * ENTRIES),
                                       .now = true,
+                                      .chain = true,
                                       .ready = pages_there,
                                       .ctx = c};
                 if (!pin_take(c->pool, c->tree, &c->pin))
@@ -106,7 +107,7 @@ void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *
                 return;
         }
         c->pool = vol->pool;
-        c->tree = &vol->tree;
+        c->tree = vol->tree;
         c->at = first_block;
         c->end = DIV_ROUND_UP(vol->size_bytes, ZP_BLOCK);
         c->out = out;

@@ -205,16 +205,53 @@ static void no_memory_for_pin(struct deferred *d)
         pin->ready(pin, -ENOMEM);
 }
 
-/* Has what the pin lacks read. True: it lacks nothing. */
-static bool load(struct pin *pin)
+static void drop_above(struct pin *pin)
+{
+        struct pin *p = steal_ptr(&pin->above);
+
+        while (p) {
+                struct pin *next = p->above;
+                list_del(&p->node);
+                pool_release(p);
+                p = next;
+        }
+}
+
+/* The pin on the tree above, for as far as that shows through. */
+static struct pin *pin_above(struct pin *p)
+{
+        struct tree *up = p->tree->up;
+        struct pin *above = p->above;
+
+        if (above && above->tree == up)
+                return above;
+        drop_above(p); /* what stood there is gone */
+        above = pool_alloc(p->pool, sizeof(*above));
+        if (!above)
+                return NULL;
+        *above = (struct pin){.pool = p->pool,
+                              .tree = up,
+                              .first = p->first,
+                              .end = MIN(p->end, p->tree->limit),
+                              .now = true,
+                              .taken = true};
+        list_init(&above->wait);
+        list_init(&above->later.node);
+        list_add_tail(&up->pins, &above->node);
+        p->above = above;
+        return above;
+}
+
+/* Has what p lacks read, for which pin waits. True: it lacks nothing. */
+static bool load_tree(struct pin *pin, const struct pin *p)
 {
         struct absent a;
-        uint64_t at = pin->first;
+        uint64_t at = p->first;
         int n = 0;
 
-        while (pin->tree && n < FAULTS_OF_PIN &&
-               tree_next_absent(pin->tree, pin->level, &at, pin->end, &a)) {
-                struct fault *f = fault_in(pin->pool, pin->tree, &a);
+        while (p->tree && n < FAULTS_OF_PIN &&
+               tree_next_absent(p->tree, p->level, &at, p->end, &a)) {
+                struct fault *f = fault_in(pin->pool, p->tree, &a);
                 if (!n++ && f) {
                         list_add_tail(&f->waiters, &pin->wait);
                 } else if (n == 1) {
@@ -223,6 +260,22 @@ static bool load(struct pin *pin)
                 }
         }
         return !n;
+}
+
+static bool load(struct pin *pin)
+{
+        for (struct pin *p = pin;;) {
+                if (!load_tree(pin, p))
+                        return false;
+                if (!pin->chain || !p->tree || !p->tree->up || p->first >= p->tree->limit)
+                        return true;
+                p = pin_above(p);
+                if (!p) {
+                        pin->later.call = no_memory_for_pin;
+                        pool_defer(pin->pool, &pin->later);
+                        return false;
+                }
+        }
 }
 
 static void advance(struct pin *pin)
@@ -256,13 +309,14 @@ bool pin_take(struct pool *pool, struct tree *t, struct pin *pin)
         pin->pool = pool;
         pin->tree = t;
         pin->taken = false;
+        pin->above = NULL;
         list_init(&pin->node);
         list_init(&pin->wait);
         list_init(&pin->later.node);
         if (!tree_next_absent(t, pin->level, &at, pin->end, &a)) {
                 pg->hits++;
                 hold(pin);
-                return true;
+                return load(pin); /* false: something above is absent */
         }
         if (!pin->now && (!list_empty(&pg->line) || !room(pool))) {
                 list_add_tail(&pg->line, &pin->wait);
@@ -279,6 +333,7 @@ void pin_drop(struct pin *pin)
         list_del(&pin->wait);
         list_del(&pin->node);
         list_del(&pin->later.node);
+        drop_above(pin);
         if (pin->taken && !pin->now)
                 pin->pool->pager.holders--;
         pin->taken = false;

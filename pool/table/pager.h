@@ -6,6 +6,9 @@
  * under a pin; so the rest of the pool, applying of records and checkpoints above all, finds what
  * it needs and never waits for a page.
  *
+ * What a volume reads as may stand in trees above its own: a chain pin holds the range in all of
+ * them.
+ *
  * Dropped are clean pages without children in RAM that no pin covers, by a clock, while the pages
  * of the pool take more than its cap. The catalog stays.
  *
@@ -50,6 +53,8 @@ struct pin {
         uint64_t first, end; /* blocks */
         uint8_t level; /* lowest level of the pages wanted: 0, but for the cleaner's */
         bool now; /* does not wait in line */
+        bool chain; /* also what the trees above it show through in that range, */
+        struct pin *above; /* which have pins of their own */
         bool taken;
         struct deferred later;
         /* 0: ready. -EIO, -EILSEQ, -ENOMEM: a page cannot be had; the pin is dropped already. Never

@@ -287,7 +287,7 @@ static struct page *lowest(const struct tree *t, uint64_t index)
         return p;
 }
 
-uint64_t tree_next_maybe(const struct tree *t, uint64_t from, uint64_t end)
+static uint64_t next_maybe(const struct tree *t, uint64_t from, uint64_t end, uint64_t bits)
 {
         while (from < end) {
                 if (!t->height || from >= reach[t->height])
@@ -301,10 +301,28 @@ uint64_t tree_next_maybe(const struct tree *t, uint64_t from, uint64_t end)
                 }
                 for (unsigned i = (unsigned)(from % ENTRIES); i < ENTRIES && from < end;
                      i++, from++)
-                        if (p->addr[i] & ADDR_MAPPED)
+                        if (p->addr[i] & bits)
                                 return from;
         }
         return end;
+}
+
+uint64_t tree_next_maybe(const struct tree *t, uint64_t from, uint64_t end)
+{
+        return next_maybe(t, from, end, ADDR_MAPPED);
+}
+
+uint64_t tree_next_entry_maybe(const struct tree *t, uint64_t from, uint64_t end)
+{
+        return next_maybe(t, from, end, ADDR_MAPPED | ADDR_HOLE);
+}
+
+uint64_t tree_next_entry(const struct tree *t, uint64_t from, uint64_t end)
+{
+        uint64_t at = tree_next_entry_maybe(t, from, end);
+
+        assert(at >= end || !lowest(t, at)->level);
+        return at;
 }
 
 uint64_t tree_next_mapped(const struct tree *t, uint64_t from, uint64_t end)
@@ -343,17 +361,6 @@ bool tree_next_absent(const struct tree *t, unsigned level, uint64_t *at, uint64
                 }
         }
         return false;
-}
-
-void tree_clear_range(struct pool *pool, struct tree *t, uint64_t index, uint64_t count)
-{
-        uint64_t end;
-        struct entry none = {t->parent ? ADDR_HOLE : 0, 0};
-
-        if (__builtin_add_overflow(index, count, &end))
-                end = UINT64_MAX;
-        while ((index = tree_next_mapped(t, index, end)) < end)
-                tree_set(pool, t, index++, none);
 }
 
 void tree_cost(const struct tree *t, uint64_t first, uint64_t n, uint64_t *ret_blocks,

@@ -36,6 +36,11 @@ struct page {
 
 struct tree {
         uint64_t id, parent; /* parent 0: none */
+        uint64_t limit; /* blocks of the parent that show through */
+        struct tree *up; /* the parent */
+        struct list kids, kin; /* whose parent it is; in up->kids */
+        uint32_t nkids;
+        bool aliased; /* blocks of trees that went may be its own (alias.h) */
         uint8_t height; /* levels; 0: empty */
         bool root_changed; /* its entry must be written where it is kept */
         struct page *root;
@@ -50,14 +55,16 @@ struct tree {
 /* Blocks that an entry of a page of that level, 0..MAX_HEIGHT, stands for. */
 uint64_t table_reach(unsigned level);
 int tree_height_for(uint64_t nblocks);
-/* But for tree_next_maybe and tree_next_absent, all that follows asks and changes only what a pin
- * holds in RAM (pager.h). */
+/* But for tree_next_maybe, tree_next_entry_maybe and tree_next_absent, all that follows asks and
+ * changes only what a pin holds in RAM (pager.h). */
 struct entry tree_get(const struct tree *t, uint64_t index);
 /* addr 0 clears. -ENOMEM. */
 int tree_set(struct pool *pool, struct tree *t, uint64_t index, struct entry e);
-void tree_clear_range(struct pool *pool, struct tree *t, uint64_t index, uint64_t count);
 /* First mapped block in [from, end), or end. */
 uint64_t tree_next_mapped(const struct tree *t, uint64_t from, uint64_t end);
+/* First block in [from, end) that is mapped or a hole of its own, or end. */
+uint64_t tree_next_entry(const struct tree *t, uint64_t from, uint64_t end);
+uint64_t tree_next_entry_maybe(const struct tree *t, uint64_t from, uint64_t end);
 /* First block in [from, end) that is mapped or stands below a page that is not in RAM, or end. */
 uint64_t tree_next_maybe(const struct tree *t, uint64_t from, uint64_t end);
 /* A page that exists and is not in RAM. */

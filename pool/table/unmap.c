@@ -1,14 +1,6 @@
-/* Unmapping in steps (unmap.h), and the reaper of deleted volumes.
- *
- * A deletion is durable with its first record: the volume has no name any more and its inode says
- * so. The reaper then unmaps it step by step and writes the DELETE record once more, which takes
- * the tree and the inode away. A crash in between finds the inode, and the reaper goes on from what
- * is left.
- */
+/* Unmapping in steps, see unmap.h. */
 #include "pool/table/unmap.h"
 #include "pool/internal.h"
-
-#include <stdlib.h>
 
 enum { STEP_LEAVES = 64 };
 
@@ -37,32 +29,81 @@ static void applied(struct item *it, int status)
         struct unmap *u = it->ctx;
 
         pin_drop(&u->pin);
-        u->at = u->stop;
+        u->pool->reserved -= u->reserved;
+        u->reserved = 0;
+        if (it->type == RECORD_DISCARD)
+                u->at = u->stop;
         if (status < 0)
                 end(u, status);
         else
                 step(u);
 }
 
+/* As redundant as the volume's blocks. */
+static void queue(struct unmap *u, struct item *it)
+{
+        struct stream *s = pool_stream(u->pool, CLASS_USER, u->tree->vol->copies);
+
+        it->done = applied;
+        it->ctx = u;
+        stream_add(s, it);
+        stream_kick(u->pool, s);
+}
+
+/* Holes may need pages. */
+static bool reserve(struct unmap *u, uint64_t first)
+{
+        uint64_t pages = tree_discard_cost(u->tree, first, u->stop - first);
+        uint64_t charge = pages ? space_charge(0, pages) : 0;
+
+        if (charge > space_left(u->pool))
+                return false;
+        u->reserved = charge;
+        u->pool->reserved += charge;
+        return true;
+}
+
 /* The pages of the step are there. False: nothing is mapped. */
 static bool discard(struct unmap *u)
 {
-        uint64_t first = tree_next_mapped(u->tree, u->at, u->stop);
+        uint64_t first = tree_next_shown(u->tree, u->at, u->stop);
+        struct item *it = NULL;
+        int rc = -ENOSPC;
 
         if (first >= u->stop)
                 return false;
-        struct item *it = item_new(u->pool, RECORD_DISCARD, u->tree->id, first);
+        if (reserve(u, first)) {
+                it = item_new(u->pool, RECORD_DISCARD, u->tree->id, first);
+                rc = -ENOMEM;
+        }
         if (!it) {
                 pin_drop(&u->pin);
-                end(u, -ENOMEM);
+                u->pool->reserved -= u->reserved;
+                u->reserved = 0;
+                end(u, rc);
                 return true;
         }
         it->count = (uint32_t)(u->stop - first);
-        it->done = applied;
-        it->ctx = u;
-        struct stream *s = pool_stream(u->pool, CLASS_USER, u->tree->vol->copies);
-        stream_add(s, it);
-        stream_kick(u->pool, s);
+        if (u->tree->up)
+                it->pages = it->count / ENTRIES + 2 + 2 * MAX_HEIGHT;
+        queue(u, it);
+        return true;
+}
+
+/* The rest of what the parent shows goes in one. */
+static bool lower_limit(struct unmap *u)
+{
+        const struct tree *t = u->tree;
+
+        if (!t->up || u->at >= t->limit || u->end < t->limit)
+                return false;
+        struct item *it = item_new(u->pool, RECORD_LIMIT, t->id, u->at);
+        if (!it) {
+                end(u, -ENOMEM);
+                return true;
+        }
+        it->count = 0;
+        queue(u, it);
         return true;
 }
 
@@ -83,13 +124,14 @@ static void pages_there(struct pin *pin, int status)
 
 static void step(struct unmap *u)
 {
-        if (u->background && !u->pool->running)
-                return;
-        while ((u->at = tree_next_maybe(u->tree, u->at, u->end)) < u->end) {
-                u->stop = MIN(u->end, (u->at / ENTRIES + STEP_LEAVES) * ENTRIES);
+        uint32_t leaves = u->tree->up ? tree_step_leaves(u->pool) : STEP_LEAVES;
+
+        while ((u->at = tree_next_shown_maybe(u->tree, u->at, u->end)) < u->end) {
+                u->stop = MIN(u->end, (u->at / ENTRIES + leaves) * ENTRIES);
                 u->pin = (struct pin){.first = u->at,
                                       .end = u->stop,
                                       .now = u->pin.now,
+                                      .chain = true,
                                       .ready = pages_there,
                                       .ctx = u};
                 if (!pin_take(u->pool, u->tree, &u->pin) || discard(u))
@@ -103,127 +145,7 @@ static void step(struct unmap *u)
 void unmap_start(struct unmap *u)
 {
         u->starting = true;
-        step(u);
+        if (!lower_limit(u))
+                step(u);
         u->starting = false;
-}
-
-/* ---- the reaper ---- */
-
-struct reaper {
-        struct unmap unmap;
-        struct flush_wait flush;
-        struct pool *pool;
-        struct volume *vol; /* being emptied; NULL: none */
-        uint64_t tree; /* its tree */
-        uint32_t slot;
-};
-
-int reap_init(struct pool *pool)
-{
-        pool->reaper = calloc(1, sizeof(*pool->reaper));
-        if (!pool->reaper)
-                return -ENOMEM;
-        pool->reaper->pool = pool;
-        return 0;
-}
-
-void reap_fini(struct pool *pool)
-{
-        free(pool->reaper);
-        pool->reaper = NULL;
-}
-
-/* What is left of it stays until the next import: a page cannot be read, or nothing be written. */
-static void leave(struct volume *vol)
-{
-        vol->unreapable = true;
-        volume_reaped(vol->pool, vol->tree.id);
-}
-
-static void give_up(struct reaper *r)
-{
-        leave(r->vol);
-        r->vol = NULL;
-}
-
-static void gone_for_good(struct flush_wait *w, int status)
-{
-        struct reaper *r = container_of(w, struct reaper, flush);
-
-        r->vol = NULL;
-        if (status == 0)
-                bitmap_clear_range(&r->pool->slots, r->slot, 1);
-        volume_reaped(r->pool, r->tree);
-}
-
-static void gone(struct item *it, int status)
-{
-        struct reaper *r = it->ctx;
-
-        if (status < 0) {
-                give_up(r);
-                return;
-        }
-        r->flush.done = gone_for_good;
-        flush_add(r->pool, &r->flush);
-}
-
-static void emptied(struct unmap *u, int status)
-{
-        struct reaper *r = u->ctx;
-        struct item *it = NULL;
-
-        if (status == 0)
-                it = item_new(r->pool, RECORD_DELETE, r->tree, 0);
-        if (!it) {
-                give_up(r);
-                return;
-        }
-        it->count = 0;
-        it->done = gone;
-        it->ctx = r;
-        struct stream *s = pool_stream(r->pool, CLASS_USER, r->pool->copies);
-        stream_add(s, it);
-        stream_kick(r->pool, s);
-}
-
-/* The deletion is durable: no step of the reaper's may outlive it in a crash. */
-static void deleted(struct flush_wait *w, int status)
-{
-        struct reaper *r = container_of(w, struct reaper, flush);
-
-        if (status < 0) {
-                give_up(r);
-                return;
-        }
-        r->unmap = (struct unmap){.pool = r->pool,
-                                  .tree = &r->vol->tree,
-                                  .end = VOLUME_MAX_BYTES / ZP_BLOCK,
-                                  .background = true,
-                                  .done = emptied,
-                                  .ctx = r};
-        unmap_start(&r->unmap);
-}
-
-void reap_poll(struct pool *pool)
-{
-        struct reaper *r = pool->reaper;
-        struct volume *vol;
-
-        if (!pool->ndying || r->vol)
-                return;
-        list_for_each (vol, &pool->volumes, node) {
-                if (!vol->dying || vol->unreapable)
-                        continue;
-                if (pool->readonly) {
-                        leave(vol);
-                        continue;
-                }
-                r->vol = vol;
-                r->tree = vol->tree.id;
-                r->slot = vol->slot;
-                r->flush.done = deleted;
-                flush_add(pool, &r->flush);
-                return;
-        }
 }

@@ -1,4 +1,4 @@
-/* Unmapping a range of any size, and what goes on behind a deletion. */
+/* Unmapping a range of any size. */
 #ifndef ZONEPOOL_POOL_TABLE_UNMAP_H
 #define ZONEPOOL_POOL_TABLE_UNMAP_H
 
@@ -10,9 +10,10 @@ struct tree;
 struct item;
 
 /* Unmaps the mapped blocks of [at, end), a few leaf pages at a time: each step holds its pages, is
- * one DISCARD record, and is applied before the next begins. After a crash some steps may have
- * taken effect and others not. The range is locked by the caller for as long, or nobody else has
- * it. */
+ * one DISCARD record, and is applied before the next begins. Where a parent shows blocks, holes
+ * hide them, or for the rest of what it shows the limit is lowered, by a LIMIT record. After a
+ * crash some steps may have taken effect and others not. The range is locked by the caller for as
+ * long, or nobody else has it. */
 struct unmap {
         struct pool *pool;
         struct tree *tree;
@@ -22,18 +23,13 @@ struct unmap {
         struct deferred later;
         int status;
         bool starting;
-        bool background; /* stops for good when the pool is being exported */
-        /* All is applied (0), or a step failed. Never from inside unmap_start. */
+        uint64_t reserved; /* for the pages of holes */
+        /* All is applied (0), or a step failed: -ENOSPC no room for pages of holes. Never from
+         * inside unmap_start. */
         void (*done)(struct unmap *u, int status);
         void *ctx;
 };
 /* The caller has filled pool, tree, at, end, done, ctx. */
 void unmap_start(struct unmap *u);
-
-/* Volumes that are deleted and still have blocks are emptied one after the other, and then go. */
-struct reaper;
-int reap_init(struct pool *pool);
-void reap_fini(struct pool *pool);
-void reap_poll(struct pool *pool);
 
 #endif

@@ -7,39 +7,52 @@
 #include "pool/pool.h"
 #include "pool/table/table.h"
 
+/* What has an inode: a volume; one of its snapshots; or what is left of one of these that was
+ * deleted, until nobody needs it any more. */
 struct volume {
-        struct list node; /* pool.volumes */
+        struct list node; /* pool.volumes, of one that is not frozen */
+        struct list all; /* pool.nodes */
+        struct list reap; /* of one that can go, reap.h */
         struct pool *pool;
+        bool frozen; /* nothing is written to it: a snapshot, or doomed */
+        bool doomed; /* deleted: nobody finds it by name or uuid */
+        bool going; /* a snapshot whose deletion was asked for */
+        bool unreapable; /* doomed, and a page of it cannot be read */
+        uint32_t pins; /* operations under way that need it as it is */
+        struct uuid of; /* of a snapshot: the volume it belongs to */
+        uint64_t time; /* of a snapshot, as its creator gave it */
         char name[VOLUME_NAME_MAX + 1];
         struct uuid uuid;
         uint64_t size_bytes;
         uint32_t slot;
         uint8_t copies; /* 1..3: width of the groups its blocks go to */
-        struct tree tree;
+        struct tree *tree;
         uint64_t created_seq, user_blocks;
         bool dirty; /* its inode */
-        bool dying; /* deleted; there only for what is left of its tree (unmap.c) */
-        bool unreapable; /* which cannot be taken away */
         uint8_t owner[VOLUME_OWNER_MAX];
         uint16_t owner_len;
         void *context;
         struct list locks; /* struct lock, in order of arrival */
 };
 
-enum { INODE_FIXED = 256 };
+enum { INODE_FIXED = 256, OWNER_FIXED = 20 }; /* bytes in front of what is variable */
 /* buf: INODE_FIXED + owner_len bytes. Returns that length. */
 uint32_t inode_encode(const struct volume *vol, uint8_t *buf);
-/* Fills vol (zeroed) but for lists. -EBADMSG. */
+/* Fills vol and vol->tree (zeroed) but for lists. -EBADMSG. */
 int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol);
 struct tree *pool_tree(struct pool *pool, uint64_t id);
 struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_t slot);
-/* The volume is deleted: gone at once when it is empty, else without name until the reaper is done.
- */
-void catalog_delete(struct pool *pool, struct volume *vol);
+/* The node goes; its tree is empty, and nobody's parent. */
+void catalog_remove(struct pool *pool, struct volume *vol);
 /* Only its memory: the pool is freed. */
 void catalog_forget(struct pool *pool, struct volume *vol);
-/* The reaper is through with a deleted volume, or gave it up. */
-void volume_reaped(struct pool *pool, uint64_t tree);
+/* After all inodes were read: every tree finds its parent. -EBADMSG. */
+int catalog_link(struct pool *pool);
+/* Inodes and what else takes a block of the catalog. */
+uint64_t catalog_blocks(const struct pool *pool);
+/* The block of the catalog must be written anew. */
+void catalog_mark_dirty(struct pool *pool, uint64_t index);
+struct volume *node_by_uuid(struct pool *pool, const struct uuid *uuid); /* also snapshots */
 bool volume_name_valid(const char *name);
 
 /* A range of a volume's blocks that one operation works on. Granted in order of arrival; two that
@@ -48,10 +61,16 @@ struct lock {
         struct list node;
         uint64_t first, end;
         bool granted;
+        bool idle; /* granted, and has nothing in flight: waits for space */
+        bool over_idle; /* does not wait for idle ones */
         void (*grant)(struct lock *l); /* not from inside lock_take */
 };
 /* True: granted at once. */
 bool lock_take(struct volume *vol, struct lock *l);
 void lock_release(struct volume *vol, struct lock *l);
+/* It is granted and waits for space: those that need not wait for it are granted. */
+void lock_set_idle(struct volume *vol, struct lock *l);
+/* An idle one may go on: nobody works on its range. */
+bool lock_may_resume(const struct volume *vol, const struct lock *l);
 
 #endif

@@ -293,7 +293,7 @@ static int prepare(struct clone *c, struct dpool **ret_pool, struct volume_spec 
         return 0;
 }
 
-void volume_clone(struct control_request *req, void *ctx)
+void volume_clone_method(struct control_request *req, void *ctx)
 {
         struct volume_spec spec = {0};
         struct dpool *p = NULL;

@@ -6,7 +6,7 @@
 #include "daemon/dpool.h"
 
 /* Handler; ctx is the daemon. */
-void volume_clone(struct control_request *req, void *ctx);
+void volume_clone_method(struct control_request *req, void *ctx);
 
 /* volume_methods.c: what every new volume must fulfil. Refusals with text. */
 int volume_create_check(struct daemon *d, const char *pool, const char *name, uint64_t size,

@@ -355,9 +355,10 @@ int volume_register_methods(struct daemon *d)
                 const char *name;
                 control_handler handler;
         } methods[] = {
-            {"volume.create", create}, {"volume.list", list},          {"volume.info", info},
-            {"volume.resize", resize}, {"volume.delete", delete},      {"volume.wipe", wipe},
-            {"volume.map", map},       {"volume.clone", volume_clone},
+            {"volume.create", create}, {"volume.list", list},
+            {"volume.info", info},     {"volume.resize", resize},
+            {"volume.delete", delete}, {"volume.wipe", wipe},
+            {"volume.map", map},       {"volume.clone", volume_clone_method},
         };
         int rc = 0;
 

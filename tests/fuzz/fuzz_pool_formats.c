@@ -2,9 +2,9 @@
  * which. Checksums are made right, so that what stands behind them is reached. What is accepted
  * must be consistent: every record and every address inside its bounds. */
 #include "base/le.h"
-#include "pool/table/catalog.h"
 #include "pool/log/header.h"
 #include "pool/root/root.h"
+#include "pool/table/catalog.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,14 +95,19 @@ static void try_root(const uint8_t *data, size_t size)
 static void try_inode(const uint8_t *data, size_t size)
 {
         struct volume *vol = calloc(1, sizeof(*vol));
+        struct tree *tree = calloc(1, sizeof(*tree));
         uint8_t *copy = malloc(size + 1); /* the exact size: a sanitizer sees what leads outside */
 
         memcpy(copy, data, size);
+        vol->tree = tree;
         if (inode_decode(copy, (uint32_t)size, vol) == 0) {
-                must(volume_name_valid(vol->name) && vol->owner_len <= VOLUME_OWNER_MAX);
-                must(vol->size_bytes <= VOLUME_MAX_BYTES && vol->tree.height <= MAX_HEIGHT);
+                must(volume_name_valid(vol->name) || (vol->doomed && !vol->name[0]));
+                must(vol->owner_len <= VOLUME_OWNER_MAX && (vol->frozen || !vol->doomed));
+                must(vol->size_bytes <= VOLUME_MAX_BYTES && tree->height <= MAX_HEIGHT);
+                must(tree->parent < tree->id);
         }
         free(copy);
+        free(tree);
         free(vol);
 }
 

@@ -278,11 +278,12 @@ static void test_roots_that_contradict_themselves_are_refused(void)
 
 static void test_inodes_are_checked(void)
 {
-        struct volume v = {.name = "disk", .size_bytes = 8192, .uuid = {{1}}, .owner_len = 3};
-        struct volume back = {0};
+        struct tree tree = {.id = 5, .parent = 4, .limit = 2}, back_tree = {0};
+        struct volume v = {
+            .name = "disk", .size_bytes = 8192, .uuid = {{1}}, .owner_len = 3, .tree = &tree};
+        struct volume back = {.tree = &back_tree};
         uint8_t buf[INODE_FIXED + VOLUME_OWNER_MAX];
 
-        v.tree.id = 5;
         v.copies = 2;
         memcpy(v.owner, "abc", 3);
         uint32_t len = inode_encode(&v, buf);
@@ -290,6 +291,27 @@ static void test_inodes_are_checked(void)
         CU_ASSERT_EQUAL(inode_decode(buf, len, &back), 0);
         CU_ASSERT_STRING_EQUAL(back.name, "disk");
         CU_ASSERT_EQUAL(back.copies, 2);
+        CU_ASSERT_TRUE(back_tree.id == 5 && back_tree.parent == 4 && back_tree.limit == 2);
+        tree.parent = 5; /* as old as itself */
+        inode_encode(&v, buf);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
+        tree.parent = 0; /* and nothing that could show */
+        inode_encode(&v, buf);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
+        tree.limit = 0;
+        v.doomed = true; /* and not frozen */
+        inode_encode(&v, buf);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
+        v.frozen = true;
+        v.name[0] = 0;
+        inode_encode(&v, buf);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), 0);
+        v.doomed = false;
+        inode_encode(&v, buf);
+        CU_ASSERT_EQUAL(inode_decode(buf, len, &back), -EBADMSG);
+        v.name[0] = 'd';
+        v.frozen = false;
+        inode_encode(&v, buf);
         CU_ASSERT_EQUAL(memcmp(back.owner, "abc", 3), 0);
         CU_ASSERT_EQUAL(inode_decode(buf, len - 1, &back), -EBADMSG);
         put_u8(buf + 61, 4);
