@@ -385,6 +385,37 @@ int pool_xml_from_node(const xmlNode *pool, const char *rundir, struct pool_xml 
         return rc;
 }
 
+int pool_xml_set_devices(struct pool_xml *px, const char *const *paths, size_t n)
+{
+        struct pool_xml_device *devices;
+        size_t made = 0;
+
+        if (!n || n > POOL_XML_MAX_DEVICES)
+                return -EINVAL;
+        for (size_t i = 0; i < n; i++)
+                if (paths[i][0] != '/' || strlen(paths[i]) > POOL_XML_MAX_PATH)
+                        return -EINVAL;
+        devices = calloc(n, sizeof(*devices));
+        for (; devices && made < n; made++) {
+                for (size_t k = 0; k < px->ndevices; k++)
+                        if (!strcmp(px->devices[k].path, paths[made]))
+                                devices[made] = px->devices[k];
+                devices[made].path = strdup(paths[made]);
+                if (!devices[made].path)
+                        break;
+        }
+        struct pool_xml_device *gone = made == n ? px->devices : devices;
+        size_t ngone = made == n ? px->ndevices : made;
+        for (size_t i = 0; gone && i < ngone; i++)
+                free(gone[i].path);
+        free(gone);
+        if (made < n)
+                return -ENOMEM;
+        px->devices = devices;
+        px->ndevices = n;
+        return 0;
+}
+
 int pool_xml_parse(const char *text, size_t len, const char *rundir, struct pool_xml *ret_px,
                    struct err *err)
 {

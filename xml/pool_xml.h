@@ -77,6 +77,10 @@ int pool_xml_parse(const char *text, size_t len, const char *rundir, struct pool
  * NULL: out of memory. To be freed by free(). */
 char *pool_xml_format_options(const struct pool_xml *px);
 
+/* The devices are these now, n > 0 distinct absolute paths: what was said of those that stay is
+ * kept. -ENOMEM, -EINVAL: nothing has changed. */
+int pool_xml_set_devices(struct pool_xml *px, const char *const *paths, size_t n);
+
 /* True for 1 to 63 of [A-Za-z0-9._+-], not beginning with '.' or '-', and none of the names that
  * something else in the run directory has. */
 bool pool_xml_name_ok(const char *name);

@@ -96,6 +96,23 @@ static int add_volume(virStoragePoolObj *pool, json_t *o, struct err *err)
         return 0;
 }
 
+/* Devices join and leave while the pool is in use: the definition follows. */
+static void follow_devices(virStoragePoolDef *def, const json_t *devices)
+{
+        const char *paths[POOL_XML_MAX_DEVICES];
+        size_t i, n = 0;
+        json_t *o;
+
+        json_array_foreach(devices, i, o)
+        {
+                const char *path = json_string_value(json_object_get(o, "path"));
+                if (path && path[0] && n < POOL_XML_MAX_DEVICES)
+                        paths[n++] = path;
+        }
+        if (n && def->namespaceData)
+                ignore_value(pool_xml_set_devices(def->namespaceData, paths, n));
+}
+
 static int put_list(virStoragePoolObj *pool, json_t *result, struct err *err)
 {
         virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
@@ -115,6 +132,7 @@ static int put_list(virStoragePoolObj *pool, json_t *result, struct err *err)
                 if (rc < 0)
                         return rc;
         }
+        follow_devices(def, json_object_get(json_object_get(result, "pool"), "devices"));
         def->capacity = (unsigned long long)capacity;
         def->allocation = (unsigned long long)allocated;
         def->available = (unsigned long long)available;

@@ -1,7 +1,8 @@
 /* The zonepool command: what its parts share.
  *
  *   main.c      options, the table of commands, help
- *   pool.c volume.c misc.c   the commands
+ *   pool.c volume.c device.c misc.c   the commands
+ *   device_arg.c   devices as they are given and shown
  *   ask.c       calls to the daemon, progress, printing of JSON
  *   table.c     tables and sizes for people
  *
@@ -53,8 +54,9 @@ struct cli_command {
         const char *more; /* further paragraphs of help, or NULL */
 };
 
-extern const struct cli_command pool_commands[], volume_commands[], misc_commands[];
-extern const int npool_commands, nvolume_commands, nmisc_commands;
+extern const struct cli_command pool_commands[], volume_commands[], device_commands[],
+    misc_commands[];
+extern const int npool_commands, nvolume_commands, ndevice_commands, nmisc_commands;
 
 /* ---- ask.c ---- */
 
@@ -74,6 +76,16 @@ int cli_ask(const struct cli *cli, const char *method, json_t *params, bool prog
 
 /* Prints JSON, for --json. object is consumed. */
 int cli_print_json(json_t *object);
+
+/* ---- device_arg.c ---- */
+
+/* Devices are given as a person's shell has them; the daemon has another working directory. */
+json_t *cli_absolute_path(const char *path);
+/* "PATH[,size=..,zone=..,capacity=..,max-open=..,max-active=..]", added to the array. CLI_OK or
+ * CLI_USAGE, printed. */
+int cli_device(const char *text, json_t *devices);
+/* The table of a poolobj's devices. */
+void cli_print_devices(const json_t *pool);
 
 /* ---- table.c ---- */
 

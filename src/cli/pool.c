@@ -6,20 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Devices are given as a person's shell has them; the daemon has another working directory. */
-static json_t *absolute_path(const char *path)
-{
-        if (path[0] == '/')
-                return json_string(path);
-        CLEANUP(free_ptr) char *cwd = getcwd(NULL, 0);
-        return cwd ? json_sprintf("%s/%s", cwd, path) : NULL;
-}
-
 static json_t *paths_of(const char *const *paths, int n)
 {
         json_t *array = json_array();
         for (int i = 0; i < n; i++)
-                json_array_append_new(array, absolute_path(paths[i]));
+                json_array_append_new(array, cli_absolute_path(paths[i]));
         return array;
 }
 
@@ -32,36 +23,6 @@ static json_t *strings_of(const char *const *items, int n)
 }
 
 /* ---- showing ---- */
-
-static void print_devices(const json_t *pool)
-{
-        static const char *const heads[] = {"device", ">capacity", ">written", ">zones", ">empty",
-                                            ">open",  ">full",     ">bad",     "error",  NULL};
-        struct cli_table *t = cli_table_new(heads);
-        size_t i;
-        json_t *dev;
-
-        json_array_foreach(json_object_get(pool, "devices"), i, dev)
-        {
-                static const char *const counts[] = {"zones", "empty_zones", "open_zones",
-                                                     "full_zones", "bad_zones"};
-                char number[ARRAY_SIZE(counts)][24];
-                for (size_t k = 0; k < ARRAY_SIZE(counts); k++)
-                        snprintf(number[k], sizeof(number[k]), "%llu",
-                                 (unsigned long long)cli_number_of(dev, counts[k]));
-                const char *const cells[] = {cli_text_of(dev, "path"),
-                                             cli_size_of(dev, "capacity_bytes"),
-                                             cli_size_of(dev, "written_bytes"),
-                                             number[0],
-                                             number[1],
-                                             number[2],
-                                             number[3],
-                                             number[4],
-                                             cli_text_of(dev, "error")};
-                cli_table_row(t, cells);
-        }
-        cli_table_print(t);
-}
 
 static void print_table(const json_t *t)
 {
@@ -106,7 +67,7 @@ static void print_pool(const json_t *pool)
         json_array_foreach(json_object_get(pool, "peers"), i, peer)
             printf("peer:       %s\n", json_string_value(peer));
         printf("\n");
-        print_devices(pool);
+        cli_print_devices(pool);
 }
 
 static int show_pool(const struct cli *cli, const char *method, json_t *params)
@@ -145,55 +106,6 @@ enum {
         CREATE_NO_IMPORT
 };
 
-static int device_member(json_t *device, char *item)
-{
-        static const struct {
-                const char *key, *member;
-                bool size;
-        } keys[] = {
-            {"size", "size_bytes", true},
-            {"zone", "zone_bytes", true},
-            {"capacity", "zone_capacity_bytes", true},
-            {"max-open", "max_open", false},
-            {"max-active", "max_active", false},
-        };
-        char *value = strchr(item, '=');
-        uint64_t n;
-
-        if (value)
-                *value++ = '\0';
-        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-                if (strcmp(keys[i].key, item) != 0)
-                        continue;
-                if (!value)
-                        return cli_misuse("--device: %s needs a value", item);
-                int rc = cli_size(item, value, &n);
-                if (rc == CLI_OK && !keys[i].size && n > INT32_MAX)
-                        rc = cli_misuse("--device: %s is too large", item);
-                if (rc == CLI_OK)
-                        json_object_set_new(device, keys[i].member, json_integer((json_int_t)n));
-                return rc;
-        }
-        return cli_misuse(
-            "--device: unknown '%s'; known: size, zone, capacity, max-open, max-active", item);
-}
-
-/* "PATH[,size=..,zone=..,capacity=..,max-open=..,max-active=..]" */
-static int parse_device(const char *text, json_t *devices)
-{
-        CLEANUP(free_ptr) char *copy = strdup(text);
-        char *save = NULL, *item = copy ? strtok_r(copy, ",", &save) : NULL;
-        int rc = CLI_OK;
-
-        if (!item)
-                return cli_misuse("--device needs a path");
-        json_t *device = json_pack("{s:o}", "path", absolute_path(item));
-        while (rc == CLI_OK && (item = strtok_r(NULL, ",", &save)))
-                rc = device_member(device, item);
-        json_array_append_new(devices, device);
-        return rc;
-}
-
 static int create(const struct cli *cli, const struct cli_args *args)
 {
         json_t *devices = json_array();
@@ -203,7 +115,7 @@ static int create(const struct cli *cli, const struct cli_args *args)
                 return cli_misuse("pool create: at least one --device is needed");
         }
         for (int i = 0; i < args->nvalues[CREATE_DEVICE]; i++) {
-                int rc = parse_device(args->values[CREATE_DEVICE][i], devices);
+                int rc = cli_device(args->values[CREATE_DEVICE][i], devices);
                 if (rc != CLI_OK) {
                         json_decref(devices);
                         return rc;

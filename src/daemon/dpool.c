@@ -118,13 +118,13 @@ int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
         return rc < 0 ? rc : check_peers(s, err);
 }
 
-bool pool_spec_same_devices(const struct pool_spec *a, const struct pool_spec *b)
+bool pool_spec_share_device(const struct pool_spec *a, const struct pool_spec *b)
 {
-        uint32_t found = 0;
         for (uint32_t i = 0; i < a->ndevices; i++)
                 for (uint32_t k = 0; k < b->ndevices; k++)
-                        found += !strcmp(a->devices[i], b->devices[k]);
-        return a->ndevices == b->ndevices && found == a->ndevices;
+                        if (!strcmp(a->devices[i], b->devices[k]))
+                                return true;
+        return false;
 }
 
 const char *dpool_state_name(enum dpool_state state)
@@ -196,11 +196,11 @@ static void woken(struct loop_defer *defer)
         pool_tick(((struct dpool *)container_of(defer, struct dpool, wake))->woken);
 }
 
-static void device_failed(struct dpool *p, const struct pool_event *e)
+static void device_failed(struct dpool *p, struct pool *pool, const struct pool_event *e)
 {
         struct pool_device_status dev;
 
-        pool_get_device_status(p->pool, e->device, &dev);
+        pool_get_device_status(pool, e->device, &dev);
         log_error("pool", "%s: device %s is out of use: %s", p->spec.name, dev.path,
                   strerror(-e->status));
         eventlog_emit("device-failed", "\"pool\":\"%s\",\"device\":%u,\"errno\":%d", p->spec.name,
@@ -225,7 +225,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 eventlog_emit("pool-released", "\"pool\":\"%s\"", p->spec.name);
                 break;
         case POOL_EVENT_DEVICE_FAILED:
-                device_failed(p, e);
+                device_failed(p, pool, e);
                 break;
         case POOL_EVENT_CORRUPTION:
                 log_error("pool",
@@ -237,7 +237,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:
-                eventlog_emit("device", "\"pool\":\"%s\",\"device\":%u", p->spec.name, e->device);
+                dpool_device_event(p, pool, e);
                 break;
         case POOL_EVENT_READONLY:
                 log_error("pool",

@@ -3,7 +3,8 @@
  * A pool is known under its name from the moment its import begins until it is exported. One that
  * could not be imported at start stays as FAILED, with the reason, so that people see it.
  *
- * Files: dpool.c (registry, tick, events), dpool_import.c, dpool_export.c, dpool_store.c.
+ * Files: dpool.c (registry, tick, events), dpool_devices.c, dpool_import.c, dpool_export.c,
+ * dpool_store.c.
  */
 #ifndef ZONEPOOL_DAEMON_DPOOL_H
 #define ZONEPOOL_DAEMON_DPOOL_H
@@ -36,7 +37,8 @@ void pool_spec_fini(struct pool_spec *s);
  * text. */
 int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
                    const json_t *peers, const json_t *options, struct err *err);
-bool pool_spec_same_devices(const struct pool_spec *a, const struct pool_spec *b);
+/* They name the same pool, if they bear the same name: devices come and go. */
+bool pool_spec_share_device(const struct pool_spec *a, const struct pool_spec *b);
 
 enum dpool_state { DPOOL_IMPORTING, DPOOL_ACTIVE, DPOOL_EXPORTING, DPOOL_FAILED };
 
@@ -48,7 +50,8 @@ struct dpool {
         struct err error; /* FAILED: why */
         struct pool *pool; /* ACTIVE, EXPORTING; NULL otherwise */
         struct list volumes; /* struct dvol */
-        unsigned changing; /* volume creations and deletions under way */
+        unsigned changing; /* changes of volumes and devices under way */
+        const char *joining; /* path of the device that is being added; NULL: none */
         bool held; /* writes wait for space */
         struct loop_timer tick;
         struct loop_defer wake; /* the pool asked for a tick at once */
@@ -84,6 +87,17 @@ void dpool_share_table_cache(struct daemon *d);
 void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, bool keep_failed,
                   void *ctx,
                   void (*done)(void *ctx, int status, const struct err *err, struct dpool *p));
+
+/* dpool_devices.c */
+
+/* Adds a path to the list, durably; takes one off. */
+int dpool_device_listed(struct dpool *p, const char *path, struct err *err);
+void dpool_device_unlisted(struct dpool *p, const char *path);
+/* A member by its path or uuid. -ENOENT. */
+int dpool_slot_of(struct pool *pool, const char *text, uint32_t *ret_slot,
+                  struct pool_device_status *ret_status);
+/* pool: p's, which may still be being imported. */
+void dpool_device_event(struct dpool *p, struct pool *pool, const struct pool_event *e);
 
 /* dpool_export.c */
 

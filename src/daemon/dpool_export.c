@@ -31,7 +31,8 @@ int dpool_check_idle(const struct dpool *p, struct err *err)
                 return err_set(err, EBUSY, "pool %s is %s", p->spec.name,
                                dpool_state_name(p->state));
         if (p->changing)
-                return err_set(err, EBUSY, "pool %s: %u volumes are being made or deleted",
+                return err_set(err, EBUSY,
+                               "pool %s: %u changes of volumes or devices are under way",
                                p->spec.name, p->changing);
         list_for_each (v, &p->volumes, node) {
                 int rc = dvol_check_unread(v, err);

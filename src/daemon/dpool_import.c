@@ -33,6 +33,7 @@ struct import {
         struct loop_timer retry;
         int status;
         struct err err;
+        char dropped[160]; /* listed devices that are no members, for people */
         struct loop_defer
             finish; /* callbacks never come from inside, and devices are closed here */
         void *ctx;
@@ -97,6 +98,47 @@ static int make_socket_dir(const struct dpool *p, struct err *err)
         return dir_make(dir, 0755, err);
 }
 
+/* A listed device is not the pool's: it has left, or never joined (dpool_devices.c). Whether one is
+ * missing the labels of the others tell. */
+static void drop(struct import *im, uint32_t i, const char *why)
+{
+        struct pool_spec *s = &im->p->spec;
+        size_t have = strlen(im->dropped);
+
+        log_warn("pool", "%s: %s %s; it is not used", s->name, s->devices[i], why);
+        snprintf(im->dropped + have, sizeof(im->dropped) - have, "%s%s %s", have ? ", " : "",
+                 s->devices[i], why);
+        free(s->devices[i]);
+        if (im->devs) {
+                zdev_close(im->devs[i]);
+                memmove(&im->devs[i], &im->devs[i + 1], (s->ndevices - i - 1) * sizeof(*im->devs));
+        }
+        memmove(&s->devices[i], &s->devices[i + 1], (s->ndevices - i - 1) * sizeof(*s->devices));
+        s->ndevices--;
+}
+
+/* Before they are opened: unless none could be a member. */
+static void drop_plain(struct import *im)
+{
+        struct pool_spec *s = &im->p->spec;
+        uint32_t could = 0;
+
+        for (uint32_t i = 0; i < s->ndevices; i++)
+                could += device_may_be_member(s->devices[i]);
+        for (uint32_t i = s->ndevices; could && i-- > 0;)
+                if (!device_may_be_member(s->devices[i]))
+                        drop(im, i, "is no zoned device or not there");
+}
+
+static void save_dropped(struct import *im)
+{
+        struct err err = ERR_INIT;
+
+        if (im->dropped[0] && dpool_store_save(im->p->daemon, &im->p->spec, &err) < 0)
+                log_warn("pool", "%s: the list of devices could not be stored: %s",
+                         im->p->spec.name, err.msg);
+}
+
 static void imported(void *ctx, int status, const struct err *err, struct pool *pool)
 {
         struct import *im = ctx;
@@ -106,6 +148,11 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
                 dpool_stop_ticking(p);
                 if (err)
                         im->err = *err;
+                if (err && im->dropped[0]) {
+                        size_t have = strlen(im->err.msg);
+                        snprintf(im->err.msg + have, sizeof(im->err.msg) - have, " (%s)",
+                                 im->dropped);
+                }
                 end(im, status);
                 return;
         }
@@ -113,6 +160,7 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
         im->devs = NULL;
         p->pool = pool;
         p->state = DPOOL_ACTIVE;
+        save_dropped(im);
         dpool_share_table_cache(p->daemon); /* it may have changed since the import began */
         attach_all(p);
         dpool_start_ticking(p);
@@ -127,14 +175,32 @@ static void probed(void *ctx, const struct device_label *labels, uint32_t n)
 {
         struct import *im = ctx;
         struct dpool *p = im->p;
-        int rc = devices_check_labels(im->devs, labels, n, p->spec.name, &p->spec.uuid, &im->err);
+        struct device_label *own = calloc(n, sizeof(*own));
+        uint32_t good = 0;
 
+        for (uint32_t i = 0; i < n; i++)
+                good += labels[i].status == 0;
+        for (uint32_t i = n; own && good && i-- > 0;) {
+                if (labels[i].status == -ENOENT)
+                        drop(im, i, "has no label");
+                else if (labels[i].status == -EBADMSG)
+                        drop(im, i, "has a damaged label");
+        }
+        uint32_t kept = 0;
+        for (uint32_t i = 0; own && i < n; i++)
+                if (!good || (labels[i].status != -ENOENT && labels[i].status != -EBADMSG))
+                        own[kept++] = labels[i];
+        int rc =
+            own ? devices_check_labels(im->devs, own, kept, p->spec.name, &p->spec.uuid, &im->err)
+                : -ENOMEM;
+        if (rc == 0)
+                p->spec.uuid = own[0].label.pool_uuid;
+        free(own);
         if (rc < 0) {
                 end(im, rc);
                 return;
         }
-        p->spec.uuid = labels[0].label.pool_uuid;
-        pool_import(im->devs, n, &p->host, &p->spec.options, im, imported);
+        pool_import(im->devs, kept, &p->host, &p->spec.options, im, imported);
 }
 
 static int check_not_open(struct daemon *d, const struct pool_spec *spec, struct err *err)
@@ -154,6 +220,8 @@ static int begin(struct import *im, struct err *err)
         struct dpool *p = im->p;
         int rc = make_socket_dir(p, err);
 
+        if (rc == 0 && !im->devs)
+                drop_plain(im);
         if (rc == 0 && !im->devs)
                 rc = devices_open(p->daemon->loop, p->spec.devices, p->spec.ndevices, &im->devs,
                                   err);

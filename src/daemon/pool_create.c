@@ -56,8 +56,8 @@ static int parse_limit(const char *path, const char *what, uint64_t n, int32_t *
         return 0;
 }
 
-static int parse_device(const json_t *object, const char **ret_path, struct file_device_spec *spec,
-                        struct err *err)
+int pool_parse_device(const json_t *object, const char **ret_path, struct file_device_spec *spec,
+                      struct err *err)
 {
         uint64_t max_open = 0, max_active = 0;
         const struct control_param table[] = {
@@ -71,7 +71,7 @@ static int parse_device(const json_t *object, const char **ret_path, struct file
         int rc;
 
         if (!json_is_object(object))
-                return err_set(err, EINVAL, "each of 'devices' must be an object with a 'path'");
+                return err_set(err, EINVAL, "a device must be an object with a 'path'");
         rc = control_parse(object, table, ARRAY_SIZE(table), err);
         if (rc == 0)
                 rc = parse_limit(*ret_path, "max_open", max_open, &spec->max_open, err);
@@ -93,7 +93,7 @@ static int parse_devices(struct create *c, const json_t *devices, json_t *paths,
                 return err_set(err, ENOMEM, "out of memory");
         for (size_t i = 0; i < n; i++) {
                 const char *path = NULL;
-                int rc = parse_device(json_array_get(devices, i), &path, &c->geometry[i], err);
+                int rc = pool_parse_device(json_array_get(devices, i), &path, &c->geometry[i], err);
                 if (rc < 0)
                         return rc;
                 json_array_append_new(paths, json_string(path));

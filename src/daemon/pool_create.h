@@ -7,6 +7,10 @@
 
 /* pool_create.c */
 void pool_create(struct control_request *req, void *ctx);
+/* One of `devices`: path (borrowed) and geometry. -EINVAL with text. */
+struct file_device_spec;
+int pool_parse_device(const json_t *object, const char **ret_path, struct file_device_spec *spec,
+                      struct err *err);
 /* pool_scan.c */
 void pool_destroy(struct control_request *req, void *ctx);
 void pool_scan(struct control_request *req, void *ctx);

@@ -1,6 +1,7 @@
 /* The methods pool.*, see docs/control.md. Making and wiping pools: pool_create.c. */
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/device_methods.h"
 #include "daemon/devices.h"
 #include "daemon/dpool.h"
 #include "daemon/files.h"
@@ -105,7 +106,7 @@ static void import(struct control_request *req, void *ctx)
         if (rc < 0) {
                 pool_spec_fini(&spec);
                 control_refuse(req, rc, &err);
-        } else if (p && p->state == DPOOL_ACTIVE && pool_spec_same_devices(&p->spec, &spec)) {
+        } else if (p && p->state == DPOOL_ACTIVE && pool_spec_share_device(&p->spec, &spec)) {
                 if (peers)
                         swap_peers(&p->spec, &spec);
                 pool_spec_fini(&spec);
@@ -155,9 +156,19 @@ int pool_register_methods(struct daemon *d)
                 const char *name;
                 control_handler handler;
         } methods[] = {
-            {"pool.list", list},      {"pool.status", status},      {"pool.import", import},
-            {"pool.export", export},  {"pool.create", pool_create}, {"pool.destroy", pool_destroy},
+            {"pool.list", list},
+            {"pool.status", status},
+            {"pool.import", import},
+            {"pool.export", export},
+            {"pool.create", pool_create},
+            {"pool.destroy", pool_destroy},
             {"pool.scan", pool_scan},
+            {"device.add", device_add},
+            {"device.replace", device_replace},
+            {"device.remove", device_remove},
+            {"device.evacuate", device_evacuate},
+            {"device.keep", device_keep},
+            {"device.wait", device_wait},
         };
         int rc = 0;
 

@@ -13,25 +13,49 @@ static json_t *u64(uint64_t n)
         return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
 }
 
+static const char *slot_name(const struct pool_device_status *dev)
+{
+        switch (dev->state) {
+        case POOL_DEVICE_JOINING:
+                return "joining";
+        case POOL_DEVICE_LEAVING:
+                if (dev->removing)
+                        return "removing";
+                return dev->drained ? "evacuated" : "evacuating";
+        case POOL_DEVICE_LEFT:
+                return "left";
+        default:
+                return "member";
+        }
+}
+
+static json_t *device_json(const char *path, const char *uuid, const struct pool_device_status *dev,
+                           const char *state)
+{
+        return json_pack(
+            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b}", "path",
+            path, "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
+            u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
+            (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones, "full_zones",
+            (json_int_t)dev->full_zones, "bad_zones", (json_int_t)dev->bad_zones, "error",
+            dev->error ? json_string(strerror(-dev->error)) : json_null(), "state", state,
+            "live_bytes", u64(dev->live_bytes), "leaving_bytes", u64(dev->leaving_bytes),
+            "stuck_bytes", u64(dev->stuck_bytes), "waiting", dev->waiting);
+}
+
 static json_t *device_open(const struct pool_device_status *dev)
 {
         char uuid[UUID_TEXT_LEN];
 
         uuid_format(&dev->uuid, uuid);
-        return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "path", dev->path,
-                         "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
-                         u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
-                         (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones,
-                         "full_zones", (json_int_t)dev->full_zones, "bad_zones",
-                         (json_int_t)dev->bad_zones, "error",
-                         dev->error ? json_string(strerror(-dev->error)) : json_null());
+        return device_json(dev->path, uuid, dev, slot_name(dev));
 }
 
 static json_t *device_closed(const char *path)
 {
-        return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:n}", "path", path, "uuid",
-                         "", "capacity_bytes", 0, "written_bytes", 0, "zones", 0, "empty_zones", 0,
-                         "open_zones", 0, "full_zones", 0, "bad_zones", 0, "error");
+        const struct pool_device_status none = {0};
+
+        return device_json(path, "", &none, "member");
 }
 
 static json_t *devices(const struct dpool *p, const struct pool_status *st)
@@ -41,7 +65,8 @@ static json_t *devices(const struct dpool *p, const struct pool_status *st)
         for (uint32_t i = 0; array && p->pool && i < st->ndevices; i++) {
                 struct pool_device_status dev;
                 pool_get_device_status(p->pool, i, &dev);
-                json_array_append_new(array, device_open(&dev));
+                if (dev.state != POOL_DEVICE_NONE)
+                        json_array_append_new(array, device_open(&dev));
         }
         for (uint32_t i = 0; array && !p->pool && i < p->spec.ndevices; i++)
                 json_array_append_new(array, device_closed(p->spec.devices[i]));

@@ -56,6 +56,28 @@ static void test_every_member_is_read(void)
         pool_xml_fini(&px);
 }
 
+static void test_devices_follow_the_pool(void)
+{
+        struct pool_xml px;
+        struct err err = ERR_INIT;
+        const char *const now[] = {"/dev/c", "/srv/b"};
+        const char *const wrong[] = {"dev/c"};
+
+        CU_ASSERT_EQUAL_FATAL(
+            parse(OPTIONS(DEVICE "<zonepool:device path='/srv/b' size='1G'/>"), &px, &err), 0);
+        CU_ASSERT_EQUAL(pool_xml_set_devices(&px, wrong, 1), -EINVAL);
+        CU_ASSERT_EQUAL(pool_xml_set_devices(&px, now, 0), -EINVAL);
+        CU_ASSERT_EQUAL(px.ndevices, 2);
+        CU_ASSERT_STRING_EQUAL(px.devices[0].path, "/dev/a");
+        CU_ASSERT_EQUAL(pool_xml_set_devices(&px, now, 2), 0);
+        CU_ASSERT_EQUAL(px.ndevices, 2);
+        CU_ASSERT_STRING_EQUAL(px.devices[0].path, "/dev/c");
+        CU_ASSERT_EQUAL(px.devices[0].size_bytes, 0);
+        CU_ASSERT_STRING_EQUAL(px.devices[1].path, "/srv/b");
+        CU_ASSERT_EQUAL(px.devices[1].size_bytes, 1 << 30);
+        pool_xml_fini(&px);
+}
+
 static void test_what_is_written_reads_back_the_same(void)
 {
         struct pool_xml a, b;
@@ -317,6 +339,7 @@ static void test_the_schema_agrees_with_the_parser(void)
 
 static const struct t_case cases[] = {
     T_CASE(test_every_member_is_read),
+    T_CASE(test_devices_follow_the_pool),
     T_CASE(test_what_is_written_reads_back_the_same),
     T_CASE(test_refusals_name_element_value_and_what_is_allowed),
     T_CASE(test_limits_hold_at_the_limit_and_one_beyond),

@@ -1,0 +1,177 @@
+/* zonepool device ..., see cli.h. What takes long goes on in the daemon by itself; here it is
+ * waited for, with a bar, unless --no-wait is given. */
+#include "base/cleanup.h"
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int show(const struct cli *cli, const char *method, json_t *params, bool progress)
+{
+        json_t *result = NULL;
+        int rc = cli_ask(cli, method, params, progress, &result);
+
+        if (result)
+                cli_print_devices(result);
+        json_decref(result);
+        return rc;
+}
+
+/* A member is named by its path or its uuid. */
+static json_t *member_name(const char *text)
+{
+        return strchr(text, '/') || strlen(text) != 36 ? cli_absolute_path(text)
+                                                       : json_string(text);
+}
+
+/* ---- joining ---- */
+
+static json_t *join_params(const struct cli_args *args, const char *device, bool overwrite)
+{
+        json_t *devices = json_array(), *params = NULL;
+
+        if (cli_device(device, devices) == CLI_OK)
+                params = json_pack("{s:s, s:O, s:b}", "pool", args->words[0], "device",
+                                   json_array_get(devices, 0), "overwrite", overwrite);
+        json_decref(devices);
+        return params;
+}
+
+enum { ADD_OVERWRITE };
+
+static int add(const struct cli *cli, const struct cli_args *args)
+{
+        json_t *params = join_params(args, args->words[1], args->nvalues[ADD_OVERWRITE]);
+
+        return params ? show(cli, "device.add", params, false) : CLI_USAGE;
+}
+
+/* ---- leaving ---- */
+
+static int begin(const struct cli *cli, const char *method, json_t *params)
+{
+        struct cli quiet = {.socket = cli->socket};
+        json_t *result = NULL;
+        int rc = cli_call(&quiet, method, params, false, &result);
+
+        if (rc == CLI_OK)
+                json_decref(result);
+        return rc;
+}
+
+static int follow(const struct cli *cli, const char *pool, const char *device)
+{
+        return show(cli, "device.wait",
+                    json_pack("{s:s, s:o}", "pool", pool, "device", member_name(device)), true);
+}
+
+/* Asks for it, then waits: what goes wrong while waiting does not undo it. */
+static int leave(const struct cli *cli, const struct cli_args *args, const char *method, bool wait)
+{
+        json_t *params =
+            json_pack("{s:s, s:o}", "pool", args->words[0], "device", member_name(args->words[1]));
+
+        if (!wait)
+                return show(cli, method, params, false);
+        int rc = begin(cli, method, params);
+        return rc == CLI_OK ? follow(cli, args->words[0], args->words[1]) : rc;
+}
+
+static int remove_device(const struct cli *cli, const struct cli_args *args)
+{
+        return leave(cli, args, "device.remove", !args->nvalues[0]);
+}
+
+static int evacuate(const struct cli *cli, const struct cli_args *args)
+{
+        return leave(cli, args, "device.evacuate", !args->nvalues[0]);
+}
+
+static int keep(const struct cli *cli, const struct cli_args *args)
+{
+        return leave(cli, args, "device.keep", false);
+}
+
+enum { REPLACE_OVERWRITE, REPLACE_NO_WAIT };
+
+static int replace(const struct cli *cli, const struct cli_args *args)
+{
+        json_t *params = join_params(args, args->words[2], args->nvalues[REPLACE_OVERWRITE]);
+
+        if (!params)
+                return CLI_USAGE;
+        json_object_set_new(params, "old", member_name(args->words[1]));
+        if (args->nvalues[REPLACE_NO_WAIT])
+                return show(cli, "device.replace", params, false);
+        int rc = begin(cli, "device.replace", params);
+        return rc == CLI_OK ? follow(cli, args->words[0], args->words[1]) : rc;
+}
+
+static int status(const struct cli *cli, const struct cli_args *args)
+{
+        return show(cli, "pool.status", json_pack("{s:s}", "pool", args->words[0]), false);
+}
+
+#define NO_WAIT                                                                                    \
+        {                                                                                          \
+                "no-wait", NULL, "return when it has begun; it goes on by itself", false           \
+        }
+#define MADE "A file that is missing is made with size=SIZE behind the path, as by 'pool create'."
+
+const struct cli_command device_commands[] = {
+    {"device",
+     "add",
+     "POOL DEVICE",
+     2,
+     2,
+     "Take a device into a pool, while it is in use.",
+     {{"overwrite", NULL, "a device that holds data loses it", false}},
+     add,
+     MADE},
+    {"device",
+     "remove",
+     "POOL DEVICE",
+     2,
+     2,
+     "Move all data off a device and take it out of the pool.",
+     {NO_WAIT},
+     remove_device,
+     "It becomes a plain file or device again. Goes on after a restart; 'device keep' ends it."},
+    {"device",
+     "replace",
+     "POOL OLD NEW",
+     3,
+     3,
+     "Take a new device into a pool and remove an old one.",
+     {{"overwrite", NULL, "a new device that holds data loses it", false}, NO_WAIT},
+     replace,
+     MADE},
+    {"device",
+     "evacuate",
+     "POOL DEVICE",
+     2,
+     2,
+     "Move all data off a device, and put none on it.",
+     {NO_WAIT},
+     evacuate,
+     "Goes on after a restart; 'device keep' ends it."},
+    {"device",
+     "keep",
+     "POOL DEVICE",
+     2,
+     2,
+     "Use a device that is being evacuated or removed as before.",
+     {{0}},
+     keep,
+     NULL},
+    {"device",
+     "status",
+     "POOL",
+     1,
+     1,
+     "Show a pool's devices, and how far those are that leave.",
+     {{0}},
+     status,
+     NULL},
+};
+const int ndevice_commands = ARRAY_SIZE(device_commands);

@@ -1,0 +1,16 @@
+/* The methods device.*, see docs/control.md. */
+#ifndef ZONEPOOL_DAEMON_DEVICE_METHODS_H
+#define ZONEPOOL_DAEMON_DEVICE_METHODS_H
+
+#include "control/control_server.h"
+
+/* device_join.c */
+void device_add(struct control_request *req, void *ctx);
+void device_replace(struct control_request *req, void *ctx);
+/* device_leave.c */
+void device_remove(struct control_request *req, void *ctx);
+void device_evacuate(struct control_request *req, void *ctx);
+void device_keep(struct control_request *req, void *ctx);
+void device_wait(struct control_request *req, void *ctx);
+
+#endif
