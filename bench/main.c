@@ -1,4 +1,5 @@
 /* Benchmarks that count rather than time. One file a benchmark; see docs/bench.md. */
+#include "recovery.h"
 #include "wa.h"
 
 #include <stdio.h>
@@ -9,6 +10,7 @@ static const struct bench {
         int (*run)(int argc, char **argv, struct err *err);
 } benches[] = {
     {"wa", bench_wa},
+    {"recovery", bench_recovery},
 };
 
 int main(int argc, char **argv)
@@ -23,6 +25,6 @@ int main(int argc, char **argv)
                         fprintf(stderr, "bench %s: %s\n", argv[1], err_text(&err, rc));
                 return rc < 0 ? 1 : 0;
         }
-        fprintf(stderr, "usage: bench wa [OPTION...]\n");
+        fprintf(stderr, "usage: bench wa|recovery [OPTION...]\n");
         return 2;
 }

@@ -97,6 +97,9 @@ struct pool {
         uint64_t flush_target, flush_covers;
         int flush_status;
         bool flush_active;
+        struct flush_wait own_flush; /* of nobody but the pool */
+        bool own_flushing;
+        uint64_t flush_sent; /* device_blocks when the last flush began */
         struct ckpt ckpt;
         bool frozen; /* no new batch may be issued */
         bool table_failed;

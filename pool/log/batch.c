@@ -488,7 +488,9 @@ bool batch_make(struct pool *pool, struct stream *s)
         uint64_t may_change = pages_allowed(pool, s->cls);
         s->starved = may_change < pages_changed(NULL, first);
         if (s->starved) {
-                if (pool->ndirty >= space_dirty_limit(pool) / 2 || clean_idle(pool))
+                /* what batches in flight might change they mostly do not */
+                if (pool->ndirty >= space_dirty_limit(pool) / 2 ||
+                    (clean_idle(pool) && !pool->sending))
                         ckpt_start(pool, NULL);
                 return false;
         }

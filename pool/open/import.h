@@ -16,6 +16,7 @@ struct found {
         uint8_t *buf; /* records at HEADER_FIXED */
         bool from_summary; /* its own header was not looked at */
         bool dropped;
+        uint32_t next; /* of the group, by sequence; UINT32_MAX: none (settle.c) */
 };
 
 enum { APPLY_AHEAD = 64 }; /* batches whose table pages are read ahead of replay */
@@ -39,6 +40,7 @@ struct import {
         uint32_t next_group;
         struct found *found;
         uint32_t nfound, found_cap;
+        uint32_t *first; /* of found, by group (settle.c) */
         uint32_t verify; /* next of found to verify */
         struct block_read check;
         uint32_t check_block;
@@ -47,6 +49,8 @@ struct import {
         struct batch_pins *ahead[APPLY_AHEAD]; /* of found[applied..pinned), by index modulo */
         uint32_t applied, pinned;
         bool applying;
+        struct pin *trees; /* of all volumes, whole; NULL: batch by batch */
+        uint32_t ntrees;
         uint64_t seen; /* highest sequence */
         uint64_t mark; /* highest durable mark */
         bool retired_tables;

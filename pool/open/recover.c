@@ -49,6 +49,12 @@ static int apply_batch(struct import *im, const struct found *f)
         uint32_t pos = 0, data = 0;
         int rc = 0;
 
+        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0) {
+                const struct tree *t = pool_tree(im->pool, rec.tree);
+                if (t)
+                        tree_prefetch(t, rec.index);
+        }
+        pos = data = 0;
         while (rc == 0 &&
                record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
                 rc = record_apply(im->pool, &rec, f->h.seq, f->group->id,
@@ -76,9 +82,74 @@ static bool changes_trees(const struct found *f)
         return false;
 }
 
+/* ---- with all pages in RAM ---- */
+
+static void trees_there(struct pin *pin, int status)
+{
+        struct import *im = pin->ctx;
+
+        if (status < 0 && im->status == 0)
+                im->status = status;
+        if (!--im->pending)
+                apply_some(im);
+}
+
+/* The log changes so much that reading every page and holding all of them is less work than finding
+ * out for each record what it needs; and there is room. */
+static bool worth_reading_all(const struct import *im)
+{
+        const struct pool *pool = im->pool;
+        uint64_t blocks = 0;
+
+        for (uint32_t i = 0; i < im->nfound; i++)
+                blocks += im->found[i].h.data_blocks;
+        return blocks > pool->npages &&
+               (!pool->pager.cap || pool->npages * page_bytes(0) < pool->pager.cap / 2);
+}
+
+/* False: nothing to wait for. */
+static bool read_all(struct import *im)
+{
+        struct pool *pool = im->pool;
+        struct tree *t;
+        uint32_t n = 0;
+
+        for (int i = 0; i < TREE_BUCKETS; i++)
+                list_for_each (t, &pool->trees[i], node)
+                        n++;
+        im->trees = pool_alloc(pool, n * sizeof(*im->trees));
+        if (!im->trees)
+                return false; /* batch by batch then */
+        im->status = 0;
+        im->pending = 1;
+        for (int i = 0; i < TREE_BUCKETS; i++) {
+                list_for_each (t, &pool->trees[i], node) {
+                        struct pin *pin = &im->trees[im->ntrees++];
+                        *pin = (struct pin){.end = VOLUME_MAX_BYTES / ZP_BLOCK,
+                                            .now = true,
+                                            .ready = trees_there,
+                                            .ctx = im};
+                        im->pending += !pin_take(pool, t, pin);
+                }
+        }
+        return --im->pending;
+}
+
+static void drop_all(struct import *im)
+{
+        for (uint32_t i = 0; i < im->ntrees; i++)
+                pin_drop(&im->trees[i]);
+        im->ntrees = 0;
+        pool_release(steal_ptr(&im->trees));
+}
+
+/* ---- batch by batch ---- */
+
 /* Has the table pages of the batches read that come next. */
 static int look_ahead(struct import *im)
 {
+        if (im->trees)
+                return im->status;
         for (; im->pinned < im->nfound && im->pinned - im->applied < APPLY_AHEAD; im->pinned++) {
                 struct found *f = &im->found[im->pinned];
                 struct batch_pins **b = &im->ahead[im->pinned % APPLY_AHEAD];
@@ -110,8 +181,8 @@ static void apply_some(struct import *im)
                         im->applying = false;
                         return;
                 }
-                if (b)
-                        rc = b->status < 0 ? b->status : apply_batch(im, f);
+                if (im->trees ? counts(im, f) : b != NULL)
+                        rc = b && b->status < 0 ? b->status : apply_batch(im, f);
                 if (rc < 0)
                         break;
                 batch_pins_free(b);
@@ -119,6 +190,7 @@ static void apply_some(struct import *im)
                 f->buf = NULL;
                 im->applied++;
         }
+        drop_all(im);
         if (rc < 0)
                 import_fail(im, -rc, "pool %s: replaying: %s", im->pool->name, strerror(-rc));
         else
@@ -129,7 +201,8 @@ static void apply(struct import *im)
 {
         if (im->nfound)
                 qsort(im->found, im->nfound, sizeof(*im->found), by_seq);
-        apply_some(im);
+        if (!worth_reading_all(im) || !read_all(im))
+                apply_some(im);
 }
 
 /* ---- 2: verify ---- */
@@ -287,7 +360,7 @@ static int add_found(struct import *im, struct group *g, const struct header *h,
                 im->found = more;
                 im->found_cap = cap;
         }
-        im->found[im->nfound++] = (struct found){g, *h, buf, from_summary, false};
+        im->found[im->nfound++] = (struct found){g, *h, buf, from_summary, false, 0};
         im->seen = MAX(im->seen, h->seq);
         im->mark = MAX(im->mark, h->mark);
         return 0;

@@ -57,9 +57,9 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
         bool pages = true, summary = false;
         uint32_t n = 0;
 
-        for (uint32_t i = 0; i < im->nfound; i++) {
+        for (uint32_t i = im->first[g->id]; i != UINT32_MAX; i = im->found[i].next) {
                 const struct found *f = &im->found[i];
-                if (f->group != g || f->dropped)
+                if (f->dropped)
                         continue;
                 n++;
                 pages &= f->h.cls == CLASS_TABLE; /* which hold nothing but pages and inodes */
@@ -97,9 +97,30 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
         g->sealed = g->written = im->root.user_blocks;
 }
 
+/* Each group's batches, so that nobody looks through those of all. */
+static int sort_by_group(struct import *im)
+{
+        im->first = pool_alloc(im->pool, (im->pool->ngroups + 1) * sizeof(*im->first));
+        if (!im->first)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < im->pool->ngroups; i++)
+                im->first[i] = UINT32_MAX;
+        for (uint32_t i = im->nfound; i--;) {
+                struct found *f = &im->found[i];
+                f->next = im->first[f->group->id];
+                im->first[f->group->id] = i;
+        }
+        return 0;
+}
+
 void settle_start(struct import *im)
 {
         struct pool *pool = im->pool;
+
+        if (sort_by_group(im) < 0) {
+                import_fail(im, ENOMEM, "pool %s: no memory", pool->name);
+                return;
+        }
 
         im->pending = 1;
         for (uint32_t i = 0; i < pool->ngroups; i++) {

@@ -477,6 +477,15 @@ static bool worth_freeing(const struct pool *pool)
                pool->count.free_blocks <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
 }
 
+/* Blocks of log that recovery may have to walk. A large table is given the time that its share of
+ * writes asks for: recovery then takes as long as reading that table does. */
+static uint64_t log_limit(const struct pool *pool, uint64_t permille)
+{
+        uint64_t blocks = MAX(MAX_LOG_BLOCKS, 2 * pool->npages * 1000 / permille);
+
+        return MAX(MIN(pool->budget / 3, blocks), MIN_LOG_BLOCKS);
+}
+
 static bool due(const struct pool *pool)
 {
         uint64_t permille = pool->options.checkpoint_permille;
@@ -495,7 +504,7 @@ static bool due(const struct pool *pool)
                 return true;
         if (pool->ndirty >= space_dirty_limit(pool))
                 return true;
-        return pool->log_since >= MAX(MIN(pool->budget / 3, MAX_LOG_BLOCKS), MIN_LOG_BLOCKS);
+        return pool->log_since >= log_limit(pool, permille);
 }
 
 /* Groups for the pages may be free but not reset yet: that is worth waiting for. */

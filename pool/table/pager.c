@@ -1,8 +1,9 @@
 /* Pins, faults and the clock, see pager.h.
  *
  * A page is read once however many pins want it. A pin that lacks several has all of them read (up
- * to FAULTS_OF_PIN) and waits for the first; when that is there it looks again. A page that was
- * read is linked in only where its entry still is what was read: the tree may have changed or gone.
+ * to FAULTS_OF_PIN) and waits for one in the middle; when that is there it looks again. A page that
+ * was read is linked in only where its entry still is what was read: the tree may have changed or
+ * gone.
  */
 #include "pool/table/pager.h"
 #include "pool/internal.h"
@@ -232,6 +233,7 @@ static struct pin *pin_above(struct pin *p)
         *above = (struct pin){.pool = p->pool,
                               .tree = up,
                               .first = p->first,
+                              .seen = p->first,
                               .end = MIN(p->end, p->tree->limit),
                               .now = true,
                               .taken = true};
@@ -243,21 +245,29 @@ static struct pin *pin_above(struct pin *p)
 }
 
 /* Has what p lacks read, for which pin waits. True: it lacks nothing. */
-static bool load_tree(struct pin *pin, const struct pin *p)
+static bool load_tree(struct pin *pin, struct pin *p)
 {
         struct absent a;
-        uint64_t at = p->first;
+        struct fault *last = NULL;
+        uint64_t at = p->seen;
         int n = 0;
 
         while (p->tree && n < FAULTS_OF_PIN &&
                tree_next_absent(p->tree, p->level, &at, p->end, &a)) {
                 struct fault *f = fault_in(pin->pool, p->tree, &a);
-                if (!n++ && f) {
-                        list_add_tail(&f->waiters, &pin->wait);
-                } else if (n == 1) {
-                        pin->later.call = no_memory_for_pin;
-                        pool_defer(pin->pool, &pin->later);
-                }
+                if (!n)
+                        p->seen = MAX(p->seen, a.index * table_reach(a.level + 1u));
+                n++;
+                if (!f)
+                        break;
+                if (n <= FAULTS_OF_PIN / 2)
+                        last = f;
+        }
+        if (last) {
+                list_add_tail(&last->waiters, &pin->wait);
+        } else if (n) {
+                pin->later.call = no_memory_for_pin;
+                pool_defer(pin->pool, &pin->later);
         }
         return !n;
 }
@@ -308,6 +318,7 @@ bool pin_take(struct pool *pool, struct tree *t, struct pin *pin)
 
         pin->pool = pool;
         pin->tree = t;
+        pin->seen = pin->first;
         pin->taken = false;
         pin->above = NULL;
         list_init(&pin->node);

@@ -51,6 +51,7 @@ struct pin {
         struct pool *pool;
         struct tree *tree; /* NULL: gone meanwhile, and nothing to hold */
         uint64_t first, end; /* blocks */
+        uint64_t seen; /* up to here the pages are there */
         uint8_t level; /* lowest level of the pages wanted: 0, but for the cleaner's */
         bool now; /* does not wait in line */
         bool chain; /* also what the trees above it show through in that range, */

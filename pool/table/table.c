@@ -200,6 +200,21 @@ struct entry tree_get(const struct tree *t, uint64_t index)
         return (struct entry){p->addr[index % ENTRIES], p->crc[index % ENTRIES]};
 }
 
+void tree_prefetch(const struct tree *t, uint64_t index)
+{
+        const struct page *p = t->root;
+
+        if (index >= reach[t->height])
+                return;
+        while (p && p->level)
+                p = p->child[index / reach[p->level] % ENTRIES];
+        if (!p)
+                return;
+        __builtin_prefetch(p, 1);
+        __builtin_prefetch(&p->addr[index % ENTRIES], 1);
+        __builtin_prefetch(&p->crc[index % ENTRIES], 1);
+}
+
 /* Makes the tree reach the index and returns the leaf. */
 static struct page *grow_to(struct pool *pool, struct tree *t, uint64_t index)
 {

@@ -58,6 +58,8 @@ int tree_height_for(uint64_t nblocks);
 /* But for tree_next_maybe, tree_next_entry_maybe and tree_next_absent, all that follows asks and
  * changes only what a pin holds in RAM (pager.h). */
 struct entry tree_get(const struct tree *t, uint64_t index);
+/* The entry will be changed soon. */
+void tree_prefetch(const struct tree *t, uint64_t index);
 /* addr 0 clears. -ENOMEM. */
 int tree_set(struct pool *pool, struct tree *t, uint64_t index, struct entry e);
 /* First mapped block in [from, end), or end. */
