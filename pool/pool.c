@@ -345,6 +345,7 @@ static void export_saved(struct ckpt_wait *w, int status)
         ex->pool->running = false;
         /* the cleaner, resets and a wake-up may still be in flight */
         ex->pool->when_idle = &ex->again;
+        wake(ex->pool); /* or nothing is, and nothing else would tell */
 }
 
 void pool_export(struct pool *pool, void *ctx, void (*done)(void *ctx, int status))

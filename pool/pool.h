@@ -288,7 +288,7 @@ struct snapshot_spec {
 void snapshot_create(struct volume *vol, const struct snapshot_spec *spec, void *ctx,
                      void (*done)(void *ctx, int status, struct volume *snap));
 /* The space that nobody else sees comes back by and by, after done. Clones and younger snapshots
- * stay what they are. -EBUSY: a clone of it or a return to it is under way. Progresses at 100 %
+ * stay what they are. -EBUSY: it is being deleted. Progresses at 100 %
  * full. */
 void snapshot_delete(struct volume *snap, void *ctx, void (*done)(void *ctx, int status));
 /* The volume becomes what the snapshot is, in size too; what it held since is lost, unless another

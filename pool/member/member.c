@@ -99,7 +99,7 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
 {
         const struct pdev *d = &pool->devs[index];
         uint32_t groups = 0;
-        uint64_t used = space_charge(pool->live + catalog_blocks(pool), pool->npages) + pool->reserved;
+        uint64_t used = space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
         uint64_t budget = space_without(pool, index, &groups);
 
         if (groups < MIN_GROUPS)

@@ -3,7 +3,7 @@
  * summaries take of each. What is charged stays within it: then garbage is always somewhere, and
  * cleaning ends with more free groups than it began with.
  *
- * A table page is charged three times. Moving a block changes the page that names it: where every
+ * A table page, and an inode like it, is charged three times. Moving a block changes the page that names it: where every
  * block has a page of its own, each move writes a page too, and leaves a dead one behind. Cleaning
  * data takes no more than it gives back even so, since releases free its groups before the pages
  * are written (checkpoint.c). But the dead pages must be had back as well. With room for all pages
@@ -119,7 +119,7 @@ uint64_t space_capacity(const struct pool *pool)
 uint64_t space_left(const struct pool *pool)
 {
         uint64_t charged =
-            space_charge(pool->live + catalog_blocks(pool), pool->npages) + pool->reserved;
+            space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
 
         return charged < pool->budget ? pool->budget - charged : 0;
 }

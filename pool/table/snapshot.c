@@ -67,7 +67,7 @@ void snapshot_create(struct volume *vol, const struct snapshot_spec *spec, void 
                 rc = -EINVAL;
         else
                 rc = vop_check_name(pool, spec->name, &spec->uuid, &vol->uuid);
-        if (rc == 0 && space_left(pool) < space_charge(1, 2))
+        if (rc == 0 && space_left(pool) < space_charge(0, 3))
                 rc = -ENOSPC;
         if (rc == 0)
                 c = freeze_new(vol, &rc);
@@ -107,7 +107,7 @@ void snapshot_delete(struct volume *snap, void *ctx, void (*done)(void *ctx, int
         struct pool *pool = snap->pool;
         struct removal *r = NULL;
 
-        if (!may_be_used(snap) || snap->pins) {
+        if (!may_be_used(snap)) {
                 vop_refuse(pool, snap->frozen ? -EBUSY : -EINVAL, ctx, done, NULL);
                 return;
         }
@@ -127,8 +127,8 @@ static int prepare_revert(struct vop *c)
 {
         struct uuid uuid;
 
-        if (c->vol->frozen)
-                return -ENOENT;
+        if (c->vol->frozen || !may_be_used(c->parent))
+                return -ENOENT; /* deleted meanwhile */
         random_uuid(c->pool, &uuid);
         put_le64(c->item->payload, c->pool->next_tree++);
         put_le64(c->item->payload + 8, c->parent->tree->id);

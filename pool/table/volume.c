@@ -21,7 +21,7 @@ static int check_spec(struct pool *pool, const struct volume_spec *spec)
         int rc = vop_check_name(pool, spec->name, &spec->uuid, &none);
         if (rc < 0)
                 return rc;
-        return space_left(pool) < space_charge(1, 2) ? -ENOSPC : 0;
+        return space_left(pool) < space_charge(0, 3) ? -ENOSPC : 0;
 }
 
 /* Ids rise along a chain of parents, so they are given out only now. */

@@ -251,7 +251,7 @@ void vop_run(struct vop *c, struct pool *pool, void *ctx, void (*done)(void *ctx
 
 void vop_reserve(struct vop *c)
 {
-        c->reserved = space_charge(1, 2);
+        c->reserved = space_charge(0, 3);
         c->pool->reserved += c->reserved;
 }
 

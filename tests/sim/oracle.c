@@ -170,6 +170,98 @@ static uint32_t floor_at(const struct oracle *o, const struct sector *s, uint32_
         return floor;
 }
 
+/* ---- snapshots ---- */
+
+static void copy_sector(struct sector *dst, const struct sector *src)
+{
+        free(dst->values);
+        *dst = *src;
+        if (!src->values)
+                return;
+        dst->values = must(malloc(src->room * sizeof(*dst->values)));
+        memcpy(dst->values, src->values, src->n * sizeof(*dst->values));
+}
+
+struct oracle_volume *oracle_copy(struct oracle *o, struct oracle_volume *v, bool loose)
+{
+        struct oracle_volume *s = oracle_add(o, v->size_bytes);
+        s->split_bytes = v->split_bytes;
+        s->gap_bytes = v->gap_bytes;
+        s->loose = loose;
+        for (uint64_t i = 0; i < v->size_bytes / VOLUME_SECTOR; i++) {
+                struct sector *sec = &s->sectors[i];
+                uint32_t floor = floor_at(o, &v->sectors[i], TIME_NEVER);
+                copy_sector(sec, &v->sectors[i]);
+                if (!loose || !sec->values)
+                        continue;
+                uint16_t n = 0; /* what is superseded by now, and nothing else, is not in it */
+                for (uint16_t k = 0; k < sec->n; k++)
+                        if (end_of(o, &sec->values[k]) >= floor)
+                                sec->values[n++] = sec->values[k];
+                sec->n = n;
+                sec->durable_start = 0;
+        }
+        return s;
+}
+
+bool oracle_has_snapshots(const struct oracle *o, const struct oracle_volume *v)
+{
+        for (uint32_t i = 0; i < o->nvolumes; i++)
+                if (o->volumes[i]->snapshot && o->volumes[i]->of == v->number)
+                        return true;
+        return false;
+}
+
+static void push_value(struct sector *s, struct value val)
+{
+        if (s->n == s->room) {
+                s->room = (uint16_t)(s->room ? s->room * 2 : 4);
+                s->values = must(realloc(s->values, s->room * sizeof(*s->values)));
+        }
+        s->values[s->n++] = val;
+}
+
+void oracle_add_values(struct oracle_volume *v, const struct oracle_volume *s)
+{
+        uint64_t n = MIN(v->size_bytes, s->size_bytes) / VOLUME_SECTOR;
+        for (uint64_t i = 0; i < n; i++) {
+                struct sector *to = &v->sectors[i];
+                uint32_t k, have;
+                const struct value *vals = values_of(&s->sectors[i], &k);
+                if (!to->values && !s->sectors[i].values)
+                        continue;
+                if (!to->values)
+                        push_value(to, beginning[0]);
+                have = to->n;
+                for (uint32_t x = 0; x < k; x++) {
+                        bool known = false;
+                        for (uint32_t y = 0; y < have && !known; y++)
+                                known = to->values[y].op == vals[x].op;
+                        if (!known)
+                                push_value(to, vals[x]);
+                }
+                to->durable_start = 0;
+        }
+}
+
+void oracle_become(struct oracle_volume *v, const struct oracle_volume *s)
+{
+        uint64_t n = MIN(v->size_bytes, s->size_bytes) / VOLUME_SECTOR;
+        for (uint64_t i = 0; i < n; i++)
+                copy_sector(&v->sectors[i], &s->sectors[i]);
+}
+
+/* Of a loose one the first read tells which value it is. */
+static void collapse(const struct oracle *o, struct sector *s, uint32_t found)
+{
+        uint16_t n = 0;
+        for (uint16_t i = 0; s->values && i < s->n; i++)
+                if (found ? s->values[i].op == found : !o->ops[s->values[i].op].data)
+                        s->values[n++] = s->values[i];
+        if (s->values)
+                s->n = n;
+}
+
 /* ---- ops ---- */
 
 uint32_t oracle_op_begin(struct oracle *o, struct oracle_volume *v, bool data)
@@ -186,8 +278,11 @@ uint32_t oracle_op_begin(struct oracle *o, struct oracle_volume *v, bool data)
 void oracle_op_covers(struct oracle *o, struct oracle_volume *v, uint32_t op, uint64_t sector,
                       uint64_t n)
 {
-        for (uint64_t i = sector; i < sector + n; i++)
+        for (uint64_t i = sector; i < sector + n; i++) {
                 add_value(o, v, &v->sectors[i], op);
+                if (v->taking && i < v->taking->size_bytes / VOLUME_SECTOR)
+                        add_value(o, v->taking, &v->taking->sectors[i], op);
+        }
 }
 
 void oracle_op_end(struct oracle *o, struct oracle_volume *v, uint32_t op, bool definite,
@@ -214,7 +309,7 @@ void oracle_power_cut(struct oracle *o)
 
 void oracle_flushed(struct oracle *o, struct oracle_volume *v, uint32_t start)
 {
-        for (uint64_t i = 0; i < v->new_size_bytes / VOLUME_SECTOR; i++) {
+        for (uint64_t i = 0; !v->loose && i < v->new_size_bytes / VOLUME_SECTOR; i++) {
                 struct sector *s = &v->sectors[i];
                 if (!s->values)
                         continue;
@@ -269,7 +364,9 @@ static uint32_t identify(struct oracle *o, const struct oracle_volume *v, uint64
                          "volume %u sector %llu reads as bytes nobody wrote (%016llx %016llx)",
                          v->number, (unsigned long long)sector, (unsigned long long)words[0],
                          (unsigned long long)words[1]);
-        if (words[0] != where_of(v->number, sector))
+        /* a clone or snapshot holds what was written to another volume; which ops these can be
+         * stands among its values */
+        if (words[0] != where_of(words[1] ? o->ops[words[1]].volume : v->number, sector))
                 sim_fail(
                     o->sim,
                     "volume %u sector %llu reads as volume %u sector %u, op %llu: another's data",
@@ -328,7 +425,7 @@ struct oracle_view *oracle_read_begin(struct oracle *o, struct oracle_volume *v,
         view->floor = must(malloc(n * sizeof(*view->floor)));
         for (uint32_t i = 0; i < n; i++) {
                 const struct sector *s = &v->sectors[sector + i];
-                view->floor[i] = floor_at(o, s, view->start);
+                view->floor[i] = v->loose ? 0 : floor_at(o, s, view->start);
         }
         v->reads++;
         return view;
@@ -373,7 +470,10 @@ void oracle_read_end(struct oracle *o, struct oracle_volume *v, struct oracle_vi
                 if (!ok)
                         wrong_value(o, v, sector + i, found, view->floor[i],
                                     "which is not its last value");
-                settle(o, s, found, view->start);
+                if (v->loose)
+                        collapse(o, s, found);
+                else
+                        settle(o, s, found, view->start);
         }
         v->reads--;
         oracle_view_free(view);

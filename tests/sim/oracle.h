@@ -67,6 +67,13 @@ struct oracle_volume {
         uint32_t owner_call; /* number of the call in flight, 0: none */
         uint32_t owner_time; /* its start */
         struct volume *vol; /* the pool's handle; NULL while not imported */
+        /* A snapshot: nobody writes to it. Taken beside writes it is loose: of each sector it has one
+         * of the values noted, and which one the first read tells, for ever. */
+        bool snapshot, loose;
+        bool cloned; /* what it lacks may be had from elsewhere: discards may need room */
+        uint16_t of; /* number of the snapshot's volume */
+        struct oracle_volume *taking; /* a snapshot of it that is being taken beside writes */
+        struct oracle_volume *going_back; /* to this snapshot */
         uint32_t busy; /* I/O in flight */
         bool control; /* a control operation is in flight */
 };
@@ -90,6 +97,14 @@ void oracle_remove(struct oracle *o, struct oracle_volume *v);
 uint32_t oracle_count(const struct oracle *o);
 struct oracle_volume *oracle_get(struct oracle *o, uint32_t i);
 struct oracle_volume *oracle_find(struct oracle *o, const struct uuid *uuid);
+
+/* Another volume or snapshot that begins as v is now; loose: as v is at any time until taken. */
+struct oracle_volume *oracle_copy(struct oracle *o, struct oracle_volume *v, bool loose);
+/* Snapshots of v that are there, may be, or were until just now. */
+bool oracle_has_snapshots(const struct oracle *o, const struct oracle_volume *v);
+/* v may also, or shall, be as s is. */
+void oracle_add_values(struct oracle_volume *v, const struct oracle_volume *s);
+void oracle_become(struct oracle_volume *v, const struct oracle_volume *s);
 
 /* An op begins, covers sectors (in as many calls as needed) and ends. */
 uint32_t oracle_op_begin(struct oracle *o, struct oracle_volume *v, bool data);

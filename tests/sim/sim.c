@@ -278,6 +278,7 @@ static void choose_options(struct sim *sim)
         if (sim_chance(sim, 1, 2))
                 sim->host.wake = host_wake;
         trouble_choose(sim);
+        sim->snapshots = !sim->rots && sim_chance(sim, 1, 2);
         host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
         uuid_from_random(&sim->pool_uuid);
 }
@@ -293,7 +294,7 @@ static void look_at_run_time(struct sim *sim)
         for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
                 const struct oracle_volume *v = oracle_get(sim->oracle, i);
                 size_t len;
-                if (v->fate != FATE_THERE || v->owner_call)
+                if (v->fate != FATE_THERE || v->owner_call || v->snapshot || v->going_back)
                         continue;
                 const void *owner = volume_owner(v->vol, &len);
                 if (len != v->owner_len || memcmp(owner, v->owner, len) != 0)

@@ -59,6 +59,7 @@ struct sim {
         struct pool_host host;
         struct pool_options options;
         struct uuid pool_uuid;
+        bool snapshots; /* users of this run take some, and clone */
         bool faults; /* devices of this run may fail */
         bool faulty; /* they do at present */
         bool loses; /* one of them may be lost for good, */

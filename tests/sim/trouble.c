@@ -52,6 +52,8 @@ static void rot_one(struct sim *sim)
                 return;
         const struct zdev *dev = pool_inspect_member(sim->pool, r.group, 0, &zone);
         struct oracle_volume *v = oracle_find(sim->oracle, &r.vol);
+        if (!v) /* deleted, and not gone yet */
+                return;
         uint64_t at = r.block * ZP_BLOCK;
         if (at >= v->split_bytes)
                 at -= v->gap_bytes;

@@ -178,6 +178,41 @@ static void check_volume(struct sim *sim, struct oracle_volume *v, uint32_t *app
         v->fate = FATE_THERE;
 }
 
+/* A snapshot that was being taken may be there: of whatever its volume may hold now. */
+static void check_snapshot(struct sim *sim, struct oracle_volume *s)
+{
+        struct snapshot_info info;
+        snapshot_get_info(s->vol, &info);
+        struct oracle_volume *v = oracle_find(sim->oracle, &info.of);
+        if (!v || v->number != s->of || strcmp(info.name, s->name) != 0)
+                sim_fail(sim, "snapshot %u: its name is %s, or its volume another", s->number,
+                         info.name);
+        if (info.size_bytes != oracle_real_size(s, s->size_bytes))
+                sim_fail(sim, "snapshot %u: %llu bytes long", s->number,
+                         (unsigned long long)info.size_bytes);
+        if (s->fate == FATE_CREATING)
+                oracle_add_values(s, v);
+        s->control = false;
+        s->busy = 0;
+        s->fate = FATE_THERE;
+}
+
+static void find_snapshots(struct sim *sim, struct volume *vol)
+{
+        for (struct volume *snap = snapshot_next(vol, NULL); snap;
+             snap = snapshot_next(vol, snap)) {
+                struct snapshot_info info;
+                snapshot_get_info(snap, &info);
+                struct oracle_volume *s = oracle_find(sim->oracle, &info.uuid);
+                if (!s || !s->snapshot || s->vol)
+                        sim_fail(sim, "snapshot %s of %s is there and should not be", info.name,
+                                 volume_name(vol));
+                s->vol = snap;
+                if (snapshot_by_name(vol, s->name) != snap)
+                        sim_fail(sim, "snapshot %u is not found by name", s->number);
+        }
+}
+
 static void check_volumes(struct sim *sim)
 {
         uint32_t applied_call[64] = {0};
@@ -194,9 +229,23 @@ static void check_volumes(struct sim *sim)
                 if (volume_by_name(sim->pool, volume_name(vol)) != vol ||
                     volume_by_uuid(sim->pool, &v->uuid) != vol)
                         sim_fail(sim, "volume %u is not found by name or uuid", v->number);
+                find_snapshots(sim, vol);
+        }
+        for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) { /* before volumes settle */
+                struct oracle_volume *v = oracle_get(sim->oracle, i);
+                v->taking = NULL;
+                if (v->vol && v->snapshot)
+                        check_snapshot(sim, v);
+                if (v->going_back) /* it happened or not */
+                        oracle_add_values(v, v->going_back);
+                v->going_back = NULL;
         }
         for (uint32_t i = 0; i < oracle_count(sim->oracle);) {
                 struct oracle_volume *v = oracle_get(sim->oracle, i);
+                if (v->vol && v->snapshot) {
+                        i++;
+                        continue;
+                }
                 if (v->vol) {
                         check_volume(sim, v, applied_call);
                         i++;
@@ -288,6 +337,8 @@ void verify(struct sim *sim)
         pool_inspect_table(sim->pool, sim, note_address); /* before cleaning moves anything */
         check_volumes(sim);
         check_data(sim);
+        for (uint32_t i = 0; i < oracle_count(sim->oracle); i++)
+                oracle_get(sim->oracle, i)->loose = false; /* all of it was read */
         if (pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "after verification: %s", err.msg);
 }

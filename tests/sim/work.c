@@ -130,6 +130,9 @@ static const struct mix mixes[] = {
 void work_new_mix(struct work *w)
 {
         w->mix = mixes[sim_below(w->sim, ARRAY_SIZE(mixes))];
+        static const unsigned rates[] = {0, 1, 3, 12};
+        for (int i = ASK_SNAPSHOT; w->sim->snapshots && i < NASKS; i++)
+                w->mix.weight[i] = rates[sim_below(w->sim, ARRAY_SIZE(rates))];
         if (sim_chance(w->sim, 1, 4))
                 w->mix.depth = (unsigned)sim_between(w->sim, 1, 32);
         w->asked = 0;
@@ -141,11 +144,23 @@ struct oracle_volume *work_pick(struct work *w, bool idle)
         uint32_t n = oracle_count(o);
         for (uint32_t tries = 0; n && tries < 4; tries++) {
                 struct oracle_volume *v = oracle_get(o, (uint32_t)sim_below(w->sim, n));
-                if (v->fate != FATE_THERE || v->control)
+                if (v->fate != FATE_THERE || v->control || v->snapshot)
                         continue;
-                if (!idle ||
-                    (v->busy == 0 && v->owner_call == 0 && v->new_size_bytes == v->size_bytes))
+                if (!idle || (v->busy == 0 && v->owner_call == 0 && !v->taking &&
+                              v->new_size_bytes == v->size_bytes))
                         return v;
+        }
+        return NULL;
+}
+
+struct oracle_volume *work_pick_snapshot(struct work *w)
+{
+        struct oracle *o = w->sim->oracle;
+        uint32_t n = oracle_count(o);
+        for (uint32_t tries = 0; n && tries < 6; tries++) {
+                struct oracle_volume *s = oracle_get(o, (uint32_t)sim_below(w->sim, n));
+                if (s->snapshot && s->fate == FATE_THERE && !s->control)
+                        return s;
         }
         return NULL;
 }
@@ -231,6 +246,8 @@ static bool status_is_fair(const struct request *r, int status)
         if (status == -EILSEQ && r->io.op != VOLUME_FLUSH && touches_rot(r))
                 return true;
         bool changes = r->io.op != VOLUME_READ && r->io.op != VOLUME_FLUSH;
+        if (status == -ENOSPC && r->v->cloned && changes && r->io.op != VOLUME_WRITE)
+                return true; /* no room for the pages of holes */
         if (status == -ENOSPC)
                 return changes && r->io.no_hold;
         return status == -ECANCELED && changes && r->w->relieved > 0;
@@ -288,7 +305,10 @@ static void ask_io(struct work *w, enum ask kind)
                                              [ASK_DISCARD] = VOLUME_DISCARD,
                                              [ASK_ZEROES] = VOLUME_WRITE_ZEROES};
         struct sim *sim = w->sim;
-        struct oracle_volume *v = work_pick(w, false);
+        struct oracle_volume *v = work_pick(w, false), *s = NULL;
+        if (kind == ASK_READ && sim->snapshots && sim_chance(sim, 1, 3))
+                s = work_pick_snapshot(w);
+        v = s ? s : v;
         if (!v)
                 return;
         uint64_t first, n;
@@ -426,7 +446,7 @@ void work_relieve(struct work *w)
         if (w->relieved % 3) { /* give space back */
                 for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
                         struct oracle_volume *v = oracle_get(sim->oracle, i);
-                        if (v->fate != FATE_THERE || v->control)
+                        if (v->fate != FATE_THERE || v->control || v->snapshot)
                                 continue;
                         unsigned depth = w->mix.max_sectors;
                         w->mix.max_sectors = 100000;

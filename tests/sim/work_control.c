@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_VOLUMES = 5 };
+enum { MAX_VOLUMES = 5 }; /* and as many snapshots and clones */
 
-static struct control *control_new(struct work *w, enum ask kind, struct oracle_volume *v)
+struct control *work_control_new(struct work *w, enum ask kind, struct oracle_volume *v)
 {
         struct control *c = calloc(1, sizeof(*c));
         if (!c)
@@ -29,7 +29,7 @@ void work_control_free(struct control *c)
         free(c);
 }
 
-static void control_end(struct control *c)
+void work_control_end(struct control *c)
 {
         struct sim *sim = c->w->sim;
         bool durable = c->kind != ASK_MAP;
@@ -43,7 +43,7 @@ static void control_end(struct control *c)
 
 /* A control operation ended with an error. When devices fail that may be, and whether it took
  * effect is open, as if power had failed meanwhile: so it does, and the next recovery tells. */
-static void failed(struct control *c, const char *what, int status)
+void work_control_failed(struct control *c, const char *what, int status)
 {
         struct sim *sim = c->w->sim;
         bool fair = status == -EIO || status == -EROFS ||
@@ -66,16 +66,16 @@ static void created(void *ctx, int status, struct volume *vol)
         if (status == -ENOSPC) {
                 oracle_remove(c->w->sim->oracle, c->v);
         } else if (status < 0) {
-                failed(c, "create", status);
+                work_control_failed(c, "create", status);
                 return;
         } else {
                 c->v->vol = vol;
                 c->v->fate = FATE_THERE;
         }
-        control_end(c);
+        work_control_end(c);
 }
 
-static void make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len)
+void work_make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len)
 {
         *ret_len = (size_t)sim_below(sim, 60);
         for (size_t i = 0; i < *ret_len; i++)
@@ -97,6 +97,20 @@ static void choose_gap(struct sim *sim, struct oracle_volume *v)
                   (unsigned long long)(v->split_bytes / ZP_BLOCK));
 }
 
+/* Few names, so that one returns after a delete. */
+void work_name(struct work *w, struct oracle_volume *v)
+{
+        struct oracle *o = w->sim->oracle;
+        for (bool taken = true; taken;) {
+                snprintf(v->name, sizeof(v->name), "disk-%u", w->next_name++ % (2 * MAX_VOLUMES));
+                taken = false;
+                for (uint32_t i = 0; i < oracle_count(o); i++) {
+                        struct oracle_volume *other = oracle_get(o, i);
+                        taken = taken || (other != v && strcmp(other->name, v->name) == 0);
+                }
+        }
+}
+
 static void create(struct work *w)
 {
         struct sim *sim = w->sim;
@@ -113,22 +127,14 @@ static void create(struct work *w)
         struct oracle_volume *v = oracle_add(sim->oracle, size * VOLUME_SECTOR);
         v->fate = FATE_CREATING;
         choose_gap(sim, v);
-        /* few names, so that one returns after a delete */
-        for (bool taken = true; taken;) {
-                snprintf(v->name, sizeof(v->name), "disk-%u", w->next_name++ % (MAX_VOLUMES + 2));
-                taken = false;
-                for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
-                        struct oracle_volume *other = oracle_get(sim->oracle, i);
-                        taken = taken || (other != v && strcmp(other->name, v->name) == 0);
-                }
-        }
-        make_owner(sim, v->owner, &v->owner_len);
+        work_name(w, v);
+        work_make_owner(sim, v->owner, &v->owner_len);
         struct volume_spec spec = {.name = v->name,
                                    .uuid = v->uuid,
                                    .size_bytes = oracle_real_size(v, v->size_bytes),
                                    .owner = v->owner,
                                    .owner_len = v->owner_len};
-        struct control *c = control_new(w, ASK_CREATE, v);
+        struct control *c = work_control_new(w, ASK_CREATE, v);
         sim_trace(sim, "volume %u: create %s of %llu sectors", v->number, v->name,
                   (unsigned long long)size);
         volume_create(sim->pool, &spec, c, created);
@@ -141,11 +147,11 @@ static void deleted(void *ctx, int status)
                 return;
         sim_trace(c->w->sim, "volume %u: deleted %d", c->v->number, status);
         if (status < 0) {
-                failed(c, "delete", status);
+                work_control_failed(c, "delete", status);
                 return;
         }
         oracle_remove(c->w->sim->oracle, c->v);
-        control_end(c);
+        work_control_end(c);
 }
 
 static void cleared(void *ctx, int status)
@@ -156,21 +162,21 @@ static void cleared(void *ctx, int status)
                 return;
         sim_trace(c->w->sim, "volume %u: cleared %d", v->number, status);
         if (status < 0) {
-                failed(c, "clear", status);
+                work_control_failed(c, "clear", status);
                 return;
         }
         oracle_op_end(c->w->sim->oracle, v, c->op, true, true, 0, v->size_bytes / VOLUME_SECTOR);
         v->control = false;
-        control_end(c);
+        work_control_end(c);
 }
 
 static void delete_or_clear(struct work *w, enum ask kind)
 {
         struct sim *sim = w->sim;
         struct oracle_volume *v = work_pick(w, true);
-        if (!v)
+        if (!v || (kind == ASK_DELETE && oracle_has_snapshots(sim->oracle, v)))
                 return;
-        struct control *c = control_new(w, kind, v);
+        struct control *c = work_control_new(w, kind, v);
         v->control = true;
         sim_trace(sim, "volume %u: %s", v->number, kind == ASK_DELETE ? "delete" : "clear");
         if (kind == ASK_DELETE) {
@@ -190,22 +196,22 @@ static void resized(void *ctx, int status)
                 return;
         sim_trace(c->w->sim, "volume %u: resized %d", c->v->number, status);
         if (status < 0) {
-                failed(c, "resize", status);
+                work_control_failed(c, "resize", status);
                 return;
         }
         c->v->size_bytes = c->v->new_size_bytes;
-        control_end(c);
+        work_control_end(c);
 }
 
 static void resize(struct work *w)
 {
         struct sim *sim = w->sim;
         struct oracle_volume *v = work_pick(w, false);
-        if (!v || v->new_size_bytes != v->size_bytes || v->size_bytes > 16 << 20)
+        if (!v || v->taking || v->new_size_bytes != v->size_bytes || v->size_bytes > 16 << 20)
                 return;
         uint64_t size = v->size_bytes + VOLUME_SECTOR * sim_between(sim, 1, 512);
         oracle_resize(sim->oracle, v, size);
-        struct control *c = control_new(w, ASK_RESIZE, v);
+        struct control *c = work_control_new(w, ASK_RESIZE, v);
         sim_trace(sim, "volume %u: resize to %llu sectors", v->number,
                   (unsigned long long)(size / VOLUME_SECTOR));
         volume_resize(v->vol, oracle_real_size(v, size), c, resized);
@@ -221,7 +227,7 @@ static void owner_set(void *ctx, int status)
                 return;
         sim_trace(sim, "owner call %u done %d", c->others[0]->owner_call, status);
         if (status < 0) {
-                failed(c, "set_owner", status);
+                work_control_failed(c, "set_owner", status);
                 return;
         }
         for (uint32_t i = 0; i < c->nothers; i++) {
@@ -231,7 +237,7 @@ static void owner_set(void *ctx, int status)
                 v->owner_call = 0;
                 oracle_flushed(sim->oracle, v, c->start);
         }
-        control_end(c);
+        work_control_end(c);
 }
 
 static void set_owner(struct work *w)
@@ -242,12 +248,13 @@ static void set_owner(struct work *w)
         uint32_t n = 0;
         for (uint32_t i = 0; i < oracle_count(sim->oracle) && n < MAX_OWNERS; i++) {
                 struct oracle_volume *v = oracle_get(sim->oracle, i);
-                if (v->fate == FATE_THERE && !v->control && !v->owner_call && sim_chance(sim, 2, 3))
+                if (v->fate == FATE_THERE && !v->snapshot && !v->control && !v->owner_call &&
+                    sim_chance(sim, 2, 3))
                         picked[n++] = v;
         }
         if (!n)
                 return;
-        struct control *c = control_new(w, ASK_OWNER, picked[0]);
+        struct control *c = work_control_new(w, ASK_OWNER, picked[0]);
         uint32_t call = ++w->next_owner_call;
         c->start = sim_time(sim);
         c->nothers = n;
@@ -255,7 +262,7 @@ static void set_owner(struct work *w)
                 struct oracle_volume *v = c->others[i] = picked[i];
                 v->owner_call = call;
                 v->owner_time = c->start;
-                make_owner(sim, v->next_owner, &v->next_owner_len);
+                work_make_owner(sim, v->next_owner, &v->next_owner_len);
                 updates[i] = (struct volume_owner_update){
                     .vol = v->vol, .record = v->next_owner, .len = v->next_owner_len};
         }
@@ -272,10 +279,10 @@ static void checkpointed(void *ctx, int status)
                 return;
         sim_trace(c->w->sim, "checkpoint done %d", status);
         if (status < 0) {
-                failed(c, "checkpoint", status);
+                work_control_failed(c, "checkpoint", status);
                 return;
         }
-        control_end(c);
+        work_control_end(c);
 }
 
 /* Blocks [from, to) of the pool's volume were listed as mapped, or were not. */
@@ -300,7 +307,7 @@ static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
         if (sim->power_lost)
                 return;
         if (status < 0) {
-                failed(c, "map", status);
+                work_control_failed(c, "map", status);
                 return;
         }
         uint64_t at = c->next_block;
@@ -325,7 +332,7 @@ static void mapped(void *ctx, int status, uint32_t n, uint64_t next_block)
                 return;
         }
         c->v->control = false;
-        control_end(c);
+        work_control_end(c);
 }
 
 static void map(struct work *w)
@@ -333,7 +340,7 @@ static void map(struct work *w)
         struct oracle_volume *v = work_pick(w, true);
         if (!v)
                 return;
-        struct control *c = control_new(w, ASK_MAP, v);
+        struct control *c = work_control_new(w, ASK_MAP, v);
         v->control = true; /* the volume stays as it is meanwhile, so the answer is known */
         c->nblocks = DIV_ROUND_UP(v->size_bytes, (uint64_t)ZP_BLOCK);
         c->kinds = malloc(c->nblocks);
@@ -365,7 +372,7 @@ void work_control(struct work *w, enum ask kind)
                 set_owner(w);
                 break;
         case ASK_CHECKPOINT:
-                c = control_new(w, kind, NULL);
+                c = work_control_new(w, kind, NULL);
                 sim_trace(w->sim, "checkpoint");
                 pool_checkpoint(w->sim->pool, c, checkpointed);
                 break;
@@ -373,6 +380,7 @@ void work_control(struct work *w, enum ask kind)
                 map(w);
                 break;
         default:
+                work_snapshot(w, kind);
                 break;
         }
 }

@@ -18,6 +18,10 @@ enum ask {
         ASK_OWNER,
         ASK_CHECKPOINT,
         ASK_MAP,
+        ASK_SNAPSHOT,
+        ASK_SNAPSHOT_DELETE,
+        ASK_CLONE,
+        ASK_REVERT,
         NASKS,
 };
 
@@ -54,7 +58,7 @@ struct control {
         uint32_t op; /* CLEAR */
         uint32_t start; /* OWNER, MAP */
         uint64_t size_bytes;
-        struct oracle_volume *others[MAX_OWNERS]; /* OWNER: all of them */
+        struct oracle_volume *others[MAX_OWNERS]; /* OWNER: all of them; CLONE, REVERT: of what */
         uint32_t nothers;
         struct volume_extent extents[8]; /* MAP */
         uint64_t next_block;
@@ -62,8 +66,18 @@ struct control {
         uint64_t nblocks;
 };
 
-/* Picks a volume that I/O or the control operation may go to now; NULL: none. */
+/* A control operation begins, ends well, or not: then power is lost. */
+struct control *work_control_new(struct work *w, enum ask kind, struct oracle_volume *v);
+void work_control_end(struct control *c);
+void work_control_failed(struct control *c, const char *what, int status);
+/* A name nobody has. */
+void work_name(struct work *w, struct oracle_volume *v);
+void work_make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len);
+/* work_snapshot.c */
+void work_snapshot(struct work *w, enum ask kind);
+/* Picks a volume, no snapshot, that I/O or the control operation may go to now; NULL: none. */
 struct oracle_volume *work_pick(struct work *w, bool idle);
+struct oracle_volume *work_pick_snapshot(struct work *w);
 void work_control(struct work *w, enum ask kind);
 void work_control_free(struct control *c);
 
