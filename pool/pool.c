@@ -452,7 +452,7 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
 
 void pool_set_table_cache(struct pool *pool, uint64_t bytes)
 {
-        pool->pager.cap = bytes;
+        pager_set_cap(pool, bytes);
         if (!pool->settling)
                 pool_poll(pool);
 }

@@ -10,8 +10,9 @@
 
 enum {
         FAULTS_OF_PIN = 64,
-        CLOCK_STEPS = 4, /* pages the clock looks at for each it may drop, */
-        CLOCK_LEAST = 64, /* and at least */
+        CLOCK_STEPS = 4, /* pages the clock looks at for each one beyond the cap, */
+        CLOCK_LEAST = 32, /* and at least, */
+        CLOCK_MOST = 1024, /* and at most, in one go */
         DIRTY_LEAST = 16, /* changed pages: what a batch may need, a few times */
 };
 
@@ -58,14 +59,14 @@ static bool covered(const struct page *p)
         return false;
 }
 
-static void shrink(struct pool *pool)
+/* Looks at so many pages at most: what is beyond the cap now may all have to stay, and there is a
+ * next time soon. */
+static void shrink(struct pool *pool, uint64_t steps)
 {
         struct pager *pg = &pool->pager;
-        uint64_t steps;
 
-        if (!pg->cap || pg->bytes <= pg->cap)
+        if (!pg->cap)
                 return;
-        steps = (pg->bytes - pg->cap) / page_bytes(0) * CLOCK_STEPS + CLOCK_LEAST;
         while (pg->bytes > pg->cap && steps-- && !list_empty(&pg->pages)) {
                 struct page *p = list_first(&pg->pages, struct page, node);
                 bool stays = p->dirty || p->writing || p->children || !p->tree->vol || covered(p);
@@ -365,13 +366,21 @@ void pager_forget_tree(struct pool *pool, struct tree *t)
         }
 }
 
+void pager_set_cap(struct pool *pool, uint64_t cap)
+{
+        pool->pager.cap = cap;
+        shrink(pool, 2 * pool->npages); /* the second time round no page is new */
+}
+
 /* ---- now and then ---- */
 
 void pager_poll(struct pool *pool)
 {
         struct pager *pg = &pool->pager;
 
-        shrink(pool);
+        uint64_t over = pg->bytes > pg->cap ? (pg->bytes - pg->cap) / page_bytes(0) : 0;
+
+        shrink(pool, MIN(CLOCK_LEAST + CLOCK_STEPS * over, (uint64_t)CLOCK_MOST));
         if (list_empty(&pg->line))
                 return;
         if (pool->running && !room(pool) && pool->ndirty >= pager_dirty_limit(pool) / 2 &&

@@ -72,6 +72,8 @@ bool pin_take(struct pool *pool, struct tree *t, struct pin *pin);
 void pin_drop(struct pin *pin);
 /* The tree goes: its pins hold nothing from now on. */
 void pager_forget_tree(struct pool *pool, struct tree *t);
+/* The cap is another one from now on, and cold pages beyond it go at once. */
+void pager_set_cap(struct pool *pool, uint64_t cap);
 /* Drops cold pages beyond the cap, and lets pins that wait go on. */
 void pager_poll(struct pool *pool);
 /* Changed pages beyond which the cap wants a checkpoint; UINT64_MAX: no cap. */

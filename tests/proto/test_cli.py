@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The command line tool against a live daemon: the life of pools and volumes, refusals that change
 nothing, restarts, kills. Usage: test_cli.py ZONEPOOLD ZONEPOOL [test...]"""
-import re
 import contextlib
 import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
