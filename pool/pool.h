@@ -242,6 +242,7 @@ struct volume_info {
         uint64_t size_bytes;
         uint64_t allocated_bytes; /* live blocks */
         uint64_t user_write_bytes;
+        uint64_t moved_write_bytes; /* written again to make room, or to change place */
         uint64_t created_sequence;
         uint8_t copies;
 };

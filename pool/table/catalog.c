@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const uint8_t magic_inode[4] = {'Z', 'P', 'I', 'N'};
-enum { INODE_VERSION = 3, INODE_FROZEN = 1, INODE_DOOMED = 2 };
+enum { INODE_VERSION = 4, INODE_FROZEN = 1, INODE_DOOMED = 2 };
 
 bool volume_name_valid(const char *name)
 {
@@ -48,6 +48,7 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         memcpy(buf + 104, vol->of.b, 16);
         put_le64(buf + 120, vol->time);
         memcpy(buf + 128, vol->name, strlen(vol->name));
+        put_le64(buf + 256, vol->moved_blocks);
         memcpy(buf + INODE_FIXED, vol->owner, vol->owner_len);
         return INODE_FIXED + vol->owner_len;
 }
@@ -80,6 +81,7 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
         memcpy(vol->of.b, buf + 104, 16);
         vol->time = get_le64(buf + 120);
         memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
+        vol->moved_blocks = get_le64(buf + 256);
         bool nameless = vol->doomed && !vol->name[0];
         if (flags & ~(INODE_FROZEN | INODE_DOOMED) || (vol->doomed && !vol->frozen) ||
             vol->tree->parent >= vol->tree->id || vol->tree->limit > VOLUME_MAX_BYTES / ZP_BLOCK ||
@@ -278,6 +280,7 @@ void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
             .size_bytes = vol->size_bytes,
             .allocated_bytes = vol->tree->live * ZP_BLOCK,
             .user_write_bytes = vol->user_blocks * ZP_BLOCK,
+            .moved_write_bytes = vol->moved_blocks * ZP_BLOCK,
             .created_sequence = vol->created_seq,
             .copies = vol->copies,
         };

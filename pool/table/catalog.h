@@ -2,7 +2,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPIN"
- *        4    2  version, 3
+ *        4    2  version, 4
  *        6    2  length of the ownership record
  *        8    8  tree
  *       16    8  parent tree, 0: none
@@ -22,7 +22,9 @@
  *      104   16  of a snapshot: uuid of its volume
  *      120    8  of a snapshot: time of its creation, as its creator gave it
  *      128  128  name, NUL-padded
- *      256       ownership record
+ *      256    8  blocks moved
+ *      264    8  zero
+ *      272       ownership record
  *
  * A snapshot's name is its own; where it is frozen and doomed there may be none. A parent is older
  * than its children: its tree's id is lower.

@@ -28,6 +28,7 @@ struct volume {
         uint8_t copies; /* 1..3: width of the groups its blocks go to */
         struct tree *tree;
         uint64_t created_seq, user_blocks;
+        uint64_t moved_blocks; /* written again for it by cleaning and other moves */
         bool dirty; /* its inode */
         uint8_t owner[VOLUME_OWNER_MAX];
         uint16_t owner_len;
@@ -35,7 +36,7 @@ struct volume {
         struct list locks; /* struct lock, in order of arrival */
 };
 
-enum { INODE_FIXED = 256, OWNER_FIXED = 20 }; /* bytes in front of what is variable */
+enum { INODE_FIXED = 272, OWNER_FIXED = 20 }; /* bytes in front of what is variable */
 /* buf: INODE_FIXED + owner_len bytes. Returns that length. */
 uint32_t inode_encode(const struct volume *vol, uint8_t *buf);
 /* Fills vol and vol->tree (zeroed) but for lists. -EBADMSG. */

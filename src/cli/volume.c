@@ -5,6 +5,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What the volume made the pool write, beyond itself. */
+static void print_moved(const json_t *v)
+{
+        uint64_t user = cli_number_of(v, "user_write_bytes");
+        uint64_t moved = cli_number_of(v, "moved_write_bytes");
+
+        printf("moved:      %s", cli_size_of(v, "moved_write_bytes"));
+        if (user)
+                printf(", write amplification %.2f", (double)(user + moved) / (double)user);
+        printf("\n");
+}
+
 static void print_volume(const json_t *v)
 {
         const json_t *owner = json_object_get(v, "owner");
@@ -16,6 +28,7 @@ static void print_volume(const json_t *v)
                (unsigned long long)cli_number_of(v, "size_bytes"));
         printf("allocated:  %s\n", cli_size_of(v, "allocated_bytes"));
         printf("written:    %s\n", cli_size_of(v, "user_write_bytes"));
+        print_moved(v);
         printf("socket:     %s\n", cli_text_of(v, "socket"));
         printf("file:       %s\n", cli_text_of(v, "path"));
         printf("owner:      %s, epoch %llu%s%s\n", cli_text_of(owner, "state"),

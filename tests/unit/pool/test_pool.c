@@ -107,6 +107,16 @@ static void test_full_pool_can_be_overwritten_for_ever(void)
         }
         t_check(&t);
         pool_get_status(t.pool, &st);
+        volume_get_info(vol, &info); /* the one volume: all that was moved was moved for it */
+        CU_ASSERT_EQUAL(info.user_write_bytes, 11 * n * ZP_BLOCK);
+        CU_ASSERT_TRUE(info.moved_write_bytes <= st.clean_write_bytes);
+        CU_ASSERT_TRUE(info.moved_write_bytes > st.clean_write_bytes / 2);
+        CU_ASSERT_TRUE(info.moved_write_bytes > 0);
+        t_export(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        struct volume_info again;
+        volume_get_info(volume_next(t.pool, NULL), &again);
+        CU_ASSERT_EQUAL(again.moved_write_bytes, info.moved_write_bytes);
         printf(" [%llu blocks of capacity, %.2f written per user block] ", (unsigned long long)n,
                (double)st.device_write_bytes / (double)st.user_write_bytes);
         t_fini(&t);
