@@ -226,21 +226,30 @@ def step_fuzz(options):
             show(tail)
 
 
-def step_e2e(options):
-    """tests/e2e/run prints `ok|FAIL|skip NAME SECONDS note`; anything else it prints goes to the log."""
+def runner(suite, arguments=(), timeout_s=STEP_TIMEOUT_S):
+    """tests/SUITE/run prints `ok|FAIL|skip NAME SECONDS note`; anything else it prints goes to the log."""
     seen = []
 
     def on_line(line):
         match = re.match(r"(ok|FAIL|skip) (\S+) ([\d.]+)\s*(.*)", line)
         if match:
-            RESULTS.add(match[1], "e2e", match[2], float(match[3]), match[4])
+            RESULTS.add(match[1], suite, match[2], float(match[3]), match[4])
             seen.append(match[1])
 
-    argv = [sys.executable, ROOT / "tests/e2e/run", "--build", BUILD, "--logs", LOGS / "e2e"]
-    status, tail, seconds = run("e2e", argv + (["--full"] if options.full else []), on_line=on_line)
+    argv = [sys.executable, ROOT / "tests" / suite / "run", "--build", BUILD, "--logs", LOGS / suite, *arguments]
+    status, tail, seconds = run(suite, argv, on_line=on_line, timeout_s=timeout_s)
     if not seen or (status and "FAIL" not in seen):
-        RESULTS.add("FAIL", "e2e", f"tests/e2e/run: exit {status}", seconds)
+        RESULTS.add("FAIL", suite, f"tests/{suite}/run: exit {status}", seconds)
         show(tail)
+
+
+def step_guest(options):
+    """Real zoned devices of a kernel in a guest; under 5 minutes on 2 cores."""
+    runner("guest", timeout_s=900)
+
+
+def step_e2e(options):
+    runner("e2e", ["--full"] if options.full else [])
 
 
 def leftovers():
@@ -268,6 +277,7 @@ STEPS = [
     ("sim", step_sim),
     ("mutants", step_mutants),
     ("brink", step_brink),
+    ("guest", step_guest),
     ("e2e", step_e2e),
     ("quickstart", step_quickstart),
     ("asan", step_asan),
