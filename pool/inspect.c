@@ -4,6 +4,7 @@
 #include "base/crc32c.h"
 #include "base/le.h"
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -243,18 +244,36 @@ static int check_groups(struct check *c)
 {
         struct pool *pool = c->pool;
         struct pool_counts n = {0};
+        uint32_t lent = 0, borrowed = 0;
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
                 if (g->live != c->live[i])
                         return err_set(c->err, EBADMSG, "group %u counts %u live blocks, has %u", i,
                                        g->live, c->live[i]);
-                n.free += g->state == GROUP_FREE;
-                n.ready += g->state == GROUP_FREE && !g->needs_reset;
+                if (g->counted !=
+                    (g->state == GROUP_FREE && pdev_takes(&pool->devs[g->member[0].dev])))
+                        return err_set(c->err, EBADMSG, "group %u is %scounted as free", i,
+                                       g->counted ? "" : "not ");
+                for (unsigned k = 1; k < g->width; k++) {
+                        const struct group *own = pool->groups[g->lent[k]];
+                        if (own->state != GROUP_LENT || own->member[0].dev != g->member[k].dev ||
+                            own->member[0].zone != g->member[k].zone)
+                                return err_set(c->err, EBADMSG,
+                                               "group %u does not have the zone of group %u", i,
+                                               own->id);
+                        borrowed++;
+                }
+                lent += g->state == GROUP_LENT;
+                n.free += g->counted;
+                n.ready += g->counted && !g->needs_reset;
                 n.emptied += g->state == GROUP_SEALED && !g->live;
                 n.limbo += g->state == GROUP_SEALED && !g->live && group_in_limbo(g);
-                n.usable += g->state != GROUP_BAD && g->state != GROUP_GONE && !group_away(pool, g);
+                n.usable += group_counts(pool, g);
         }
+        if (lent != borrowed)
+                return err_set(c->err, EBADMSG, "%u zones are lent and %u borrowed", lent,
+                               borrowed);
         uint32_t listed = 0;
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 const struct group *g;
@@ -314,7 +333,7 @@ void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->state == GROUP_BAD || g->state == GROUP_GONE)
+                if (g->state == GROUP_BAD || g->state == GROUP_GONE || g->state == GROUP_LENT)
                         continue;
                 sp.groups += g->cap;
                 if (g->state == GROUP_FREE || (g->state == GROUP_SEALED && !g->live)) {

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "pool/address.h"
+#include "pool/fault.h"
 #include "pool/io/io.h"
 #include "pool/log/batch.h"
 #include "pool/log/flush.h"
@@ -66,6 +67,11 @@ struct pool {
         struct stream streams[NCLASSES][POOL_MAX_GROUP_WIDTH]; /* by copies - 1; one for tables */
         struct stream lanes[NCLASSES][POOL_MAX_GROUP_WIDTH]
                            [STREAM_LANES - 1]; /* all but the first */
+        unsigned nusable; /* devices in use */
+        uint64_t healed;
+        bool rebuild; /* groups may be short of a member */
+        unsigned unrecorded; /* devices that failed since the last root: it does not say so */
+        uint32_t table_finishing; /* zones of table groups that are being finished */
         uint8_t copies; /* of the most redundant volume, at least 1: so many have the tables */
         struct list inflight; /* batches by sequence */
         uint64_t seq; /* last one issued */
@@ -85,8 +91,12 @@ struct pool {
         uint64_t npages, ndirty; /* table pages of all trees, and changed ones */
         struct pager pager;
         uint64_t sending; /* pages that batches in flight may change */
-        uint64_t live; /* mapped blocks of all volumes */
-        uint64_t reserved; /* blocks promised to writes under way */
+        uint64_t live; /* mapped blocks of all volumes, */
+        uint64_t live_of[POOL_MAX_GROUP_WIDTH + 1]; /* and by their copies */
+        uint64_t reserved; /* blocks promised to writes under way, */
+        uint64_t reserved_of[POOL_MAX_GROUP_WIDTH + 1]; /* and by their copies */
+        uint64_t room[POOL_MAX_GROUP_WIDTH]; /* space.c: with mirrors, what budget is without */
+        uint32_t volumes_of[POOL_MAX_GROUP_WIDTH + 1]; /* by copies; being created ones too */
         uint64_t budget; /* blocks that data and pages may take */
         struct list held;
         uint64_t nheld;
@@ -153,7 +163,6 @@ void *pool_alloc(struct pool *pool, size_t size);
 void pool_release(void *mem); /* accepts NULL */
 void pool_event_send(struct pool *pool, enum pool_event_kind kind, int status, uint32_t device,
                      struct volume *vol, uint64_t block);
-void pool_device_error(struct pool *pool, struct pdev *dev, int status);
 void pool_set_readonly(struct pool *pool, int status);
 struct pool *pool_new(const struct pool_host *host, const struct pool_options *options);
 void pool_free(struct pool *pool);

@@ -27,9 +27,14 @@ struct pdev {
         struct list free; /* groups that can be opened, reset done */
         uint32_t nfree;
         uint32_t active; /* groups with a zone here that is open, or being finished */
+        uint32_t nzones; /* groups' own, that work */
+        uint32_t nzones_free; /* these, and those with a reset to come */
         uint64_t written, flushed; /* counts of completed writes, and of those a flush covered */
         uint64_t written_blocks;
-        int error;
+        int error; /* it failed and is out of use */
+        bool recorded; /* and a durable root says so */
+        uint64_t last_root; /* generation of the last root it was in use with */
+        uint32_t label_failures, flush_failures; /* in a row */
         uint32_t failures; /* of writes, in a row */
         bool failed_event;
         uint32_t ring_zone; /* label ring: zone in use, */
@@ -43,6 +48,12 @@ struct pdev {
 static inline bool pdev_labelled(const struct pdev *d)
 {
         return d->dev && d->state <= POOL_DEVICE_LEAVING;
+}
+
+/* Blocks that count may lie there. */
+static inline bool pdev_holds(const struct pdev *d)
+{
+        return d->state == POOL_DEVICE_MEMBER || d->state == POOL_DEVICE_LEAVING;
 }
 
 /* Data may be placed there. */

@@ -97,6 +97,8 @@ void pool_poll(struct pool *pool)
                 return;
         pool->polling = true;
         pager_poll(pool);
+        if (pool->unrecorded)
+                streams_leave_failed(pool);
         flush_poll(pool);
         ckpt_poll(pool);
         if (pool->running) {
@@ -209,16 +211,6 @@ void pool_event_send(struct pool *pool, enum pool_event_kind kind, int status, u
 
         if (pool->host.event)
                 pool->host.event(pool->host.ctx, pool, &ev);
-}
-
-void pool_device_error(struct pool *pool, struct pdev *dev, int status)
-{
-        if (status == -ENODEV)
-                dev->error = status;
-        if (dev->failed_event)
-                return;
-        dev->failed_event = true;
-        pool_event_send(pool, POOL_EVENT_DEVICE_FAILED, status, dev->index, NULL, 0);
 }
 
 void pool_set_readonly(struct pool *pool, int status)
@@ -374,6 +366,7 @@ void pool_tick(struct pool *pool)
         if (pool->running && (pool->ndirty || pool->log_since) &&
             now - pool->last_ckpt_ns >= checkpoint_after_ns)
                 ckpt_start(pool, NULL);
+        clean_tick(pool, now);
         pool_settle(pool);
 }
 
@@ -385,7 +378,7 @@ uint64_t pool_next_tick_ns(const struct pool *pool)
                 return 0;
         if (pool->running && (pool->ndirty || pool->log_since))
                 next = MIN(next, pool->last_ckpt_ns + checkpoint_after_ns);
-        return next;
+        return MIN(next, clean_next_tick_ns(pool));
 }
 
 struct ckpt_call {

@@ -46,6 +46,7 @@ enum pool_event_kind {
         POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
         POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
                                 */
+        POOL_EVENT_HEALED, /* a block of volume was wrong on device and is written anew */
         POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
         POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
         POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
@@ -75,6 +76,8 @@ struct pool_host {
 
 struct pool_options {
         bool checksums; /* verify data on read; default true */
+        bool degraded; /* import although devices in use are missing: they are lost, or were not
+                          used since */
         uint32_t reserve_permille; /* of capacity kept for cleaning; 0: default */
         uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
                                          0: default 50 */
@@ -248,7 +251,9 @@ struct volume_info {
 };
 
 /* All of these complete when the change is durable.
- * create: -EEXIST name or uuid taken; -EINVAL; -ENOSPC no room for its record. */
+ * create: -EEXIST name or uuid taken; -EINVAL; -ENOSPC no room for its record, or for tables as
+ * redundant; -ENODEV fewer devices in use than copies; -EMFILE a device allows too few open zones
+ * for volumes of one more number of copies (2, and 2 for each number). */
 void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
                    void (*done)(void *ctx, int status, struct volume *vol));
 /* Grows. -EINVAL smaller or not a multiple of 512. I/O may go on. */

@@ -26,8 +26,8 @@ struct req {
         struct pin pin[2]; /* what is written; of zeroes the first and the last block */
         uint8_t npins, loading; /* not ready yet */
         bool is_held;
-        uint64_t cost; /* held: what it lacked room for */
-        uint64_t reserved;
+        uint64_t lacks, lacks_pages; /* held: blocks and pages there was no room for */
+        struct space_claim claim;
         struct unmap unmap;
         enum cls cls; /* of all it writes, so that it is found together again */
         uint32_t pending; /* items, edge reads, the discard */
@@ -85,7 +85,7 @@ static void finish(struct req *r)
         unpin(r);
         for (int i = 0; i < r->nedges; i++)
                 pool_block_put(r->pool, r->edge_buf[i]);
-        r->pool->reserved -= r->reserved;
+        space_unclaim(r->pool, &r->claim);
         if (r->vol)
                 lock_release(r->vol, &r->lock);
         pool_release(r);
@@ -370,13 +370,13 @@ static bool try_admit(struct req *r)
 
         if (r->io->op == VOLUME_WRITE)
                 tree_cost(r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
-        r->cost = space_charge(blocks, pages);
+        r->lacks = blocks;
+        r->lacks_pages = pages;
         if (!blocks)
                 return true;
-        if (r->cost > space_left(r->pool))
+        if (!space_admits(r->pool, blocks, pages, r->vol->copies))
                 return false;
-        r->reserved = r->cost;
-        r->pool->reserved += r->cost;
+        space_claim(r->pool, &r->claim, blocks, pages, r->vol->copies);
         return true;
 }
 
@@ -486,7 +486,8 @@ void held_resume(struct pool *pool)
                 if (r->loading)
                         return;
                 if (!r->npins) {
-                        if (r->cost > space_left(pool) || !lock_may_resume(r->vol, &r->lock))
+                        if (!space_admits(pool, r->lacks, r->lacks_pages, r->vol->copies) ||
+                            !lock_may_resume(r->vol, &r->lock))
                                 return;
                         r->lock.idle = false; /* from here on it holds pages of the tree */
                         if (!pin_pages(r))

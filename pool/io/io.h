@@ -8,6 +8,7 @@
 
 struct pool;
 struct group;
+struct tree;
 
 /* The bytes [skip, skip + len) of iov; out has room for niov. Returns the number of parts. */
 int iov_slice(const struct iovec *iov, int niov, size_t skip, size_t len, struct iovec *out);
@@ -18,6 +19,7 @@ void io_fail_later(struct pool *pool, struct volume_io *io, int status);
 /* Reads one block of the volume into buf (zeroes for a hole). done: 0, -EIO, -EILSEQ. */
 struct block_read {
         struct pio pio;
+        struct deferred later;
         struct pool *pool;
         struct volume *vol; /* may be NULL: nobody to tell about corruption */
         struct group *group;
@@ -26,12 +28,23 @@ struct block_read {
         uint8_t *buf;
         bool verify; /* even where the pool's checksums are off */
         bool quiet; /* a wrong checksum is no event: it is what is being asked */
+        bool one_member; /* ask no other */
+        unsigned member; /* asked now */
+        unsigned bad; /* members that gave it wrong, or not at all, twice; a bit each */
         int tries;
         void (*done)(struct block_read *r, int status);
         void *ctx;
 };
-/* e must be mapped. */
+/* e must be mapped. Members of its group are asked one after the other, each twice. */
 void block_read_start(struct pool *pool, struct block_read *r, struct entry e);
+/* The same, that member first. */
+void block_read_from(struct pool *pool, struct block_read *r, struct entry e, unsigned member);
+/* Of that member alone. */
+void block_read_member(struct pool *pool, struct block_read *r, struct entry e, unsigned member);
+/* A read found members of the group (a bit each) without the right bytes of the block, which are
+ * in buf: they are written anew, elsewhere. index is that of the tree. */
+void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
+                const uint8_t *buf, unsigned bad);
 void held_resume(struct pool *pool);
 
 #endif

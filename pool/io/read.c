@@ -6,6 +6,7 @@
  * A run holds a reference on its group until it is done, so that the group is not reset under it.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include "base/crc32c.h"
 
@@ -32,25 +33,47 @@ int iov_slice(const struct iovec *iov, int niov, size_t skip, size_t len, struct
 
 static void block_send(struct block_read *r);
 
+/* Nothing is blamed on one bad read: each member is asked twice. */
+static bool ask_again(struct block_read *r)
+{
+        if (++r->tries < 2)
+                return true;
+        r->tries = 0;
+        r->bad |= 1u << r->member;
+        if (r->one_member)
+                return false;
+        int next = member_pick(r->pool, r->group, addr_offset(r->entry.addr) + 1, r->bad);
+        r->member = next < 0 ? r->member : (unsigned)next;
+        return next >= 0;
+}
+
+static void block_end(struct block_read *r, int status)
+{
+        struct pool *pool = r->pool;
+
+        if (status == -EILSEQ && !r->quiet)
+                pool_event_send(pool, POOL_EVENT_CORRUPTION, status,
+                                r->group->member[r->member].dev, r->vol, r->block);
+        if (status == 0 && r->bad && r->vol && !r->quiet)
+                heal_block(pool, r->vol->tree, r->block, r->entry, r->buf, r->bad);
+        group_unref(pool, r->group);
+        r->done(r, status);
+}
+
 static void block_done(struct pio *p, int status)
 {
         struct block_read *r = container_of(p, struct block_read, pio);
         struct pool *pool = r->pool;
 
-        if (status == 0 && (pool->options.checksums || r->verify) &&
-            crc32c(0, r->buf, ZP_BLOCK) != r->entry.crc)
+        if (status < 0)
+                pool_device_error(pool, member_dev(pool, r->group, r->member), status);
+        else if ((pool->options.checksums || r->verify) &&
+                 crc32c(0, r->buf, ZP_BLOCK) != r->entry.crc)
                 status = -EILSEQ;
-        if (status < 0 && ++r->tries < 2) {
+        if (status < 0 && ask_again(r))
                 block_send(r);
-                return;
-        }
-        if (status == -EILSEQ && !r->quiet)
-                pool_event_send(pool, POOL_EVENT_CORRUPTION, status, r->group->member[0].dev,
-                                r->vol, r->block);
-        else if (status < 0 && status != -EILSEQ)
-                pool_device_error(pool, group_dev(pool, r->group), status);
-        group_unref(pool, r->group);
-        r->done(r, status);
+        else
+                block_end(r, status);
 }
 
 static void block_send(struct block_read *r)
@@ -59,23 +82,57 @@ static void block_send(struct block_read *r)
         r->pio.cb = block_done;
         r->pio.io = (struct zdev_io){
             .op = ZDEV_READ,
-            .zone = r->group->member[0].zone,
+            .zone = r->group->member[r->member].zone,
             .block = addr_offset(r->entry.addr),
             .nblocks = 1,
             .iov = &r->pio.iov,
             .niov = 1,
         };
-        pio_submit(r->pool, group_dev(r->pool, r->group)->dev, &r->pio);
+        pio_submit(r->pool, member_dev(r->pool, r->group, r->member)->dev, &r->pio);
 }
 
-void block_read_start(struct pool *pool, struct block_read *r, struct entry e)
+static void no_member(struct deferred *d)
+{
+        struct block_read *r = container_of(d, struct block_read, later);
+
+        group_unref(r->pool, r->group);
+        r->done(r, -EIO);
+}
+
+static void start(struct pool *pool, struct block_read *r, struct entry e, int member)
 {
         r->pool = pool;
         r->entry = e;
         r->tries = 0;
+        r->bad = 0;
         r->group = pool->groups[addr_group(e.addr)];
         group_ref(r->group);
+        if (member < 0) { /* its devices are missing */
+                r->later.call = no_member;
+                pool_defer(pool, &r->later);
+                return;
+        }
+        r->member = (unsigned)member;
         block_send(r);
+}
+
+void block_read_start(struct pool *pool, struct block_read *r, struct entry e)
+{
+        r->one_member = false;
+        start(pool, r, e,
+              member_pick(pool, pool->groups[addr_group(e.addr)], addr_offset(e.addr) + 1, 0));
+}
+
+void block_read_from(struct pool *pool, struct block_read *r, struct entry e, unsigned member)
+{
+        r->one_member = false;
+        start(pool, r, e, (int)member);
+}
+
+void block_read_member(struct pool *pool, struct block_read *r, struct entry e, unsigned member)
+{
+        r->one_member = true;
+        start(pool, r, e, (int)member);
 }
 
 /* ---- requests ---- */
@@ -94,6 +151,8 @@ struct run {
         struct pio pio;
         struct reader *rd;
         struct group *group;
+        unsigned member;
+        unsigned failed; /* members whose device did not answer, a bit each */
         uint64_t block; /* of the volume */
         uint32_t off, n;
         uint32_t checked;
@@ -213,30 +272,62 @@ static void run_check(struct run *r)
                 r->again.vol = r->rd->vol;
                 r->again.block = r->block + r->checked;
                 r->again.done = run_reread;
-                block_read_start(pool, &r->again,
-                                 (struct entry){addr_make(r->group->id, r->off + r->checked),
-                                                r->crc[r->checked]});
+                block_read_from(pool, &r->again,
+                                (struct entry){addr_make(r->group->id, r->off + r->checked),
+                                               r->crc[r->checked]},
+                                r->member);
                 return;
         }
         run_end(r, 0);
 }
 
+static void run_send(struct run *r);
+
 static void run_done(struct pio *p, int status)
 {
         struct run *r = container_of(p, struct run, pio);
 
-        if (status < 0) {
-                pool_device_error(p->pool, group_dev(p->pool, r->group), status);
+        if (status == 0) {
+                run_check(r);
+                return;
+        }
+        pool_device_error(p->pool, member_dev(p->pool, r->group, r->member), status);
+        r->failed |= 1u << r->member;
+        int next = member_pick(p->pool, r->group, r->off + r->n, r->failed);
+        if (next < 0) {
                 run_end(r, status);
                 return;
         }
-        run_check(r);
+        r->member = (unsigned)next;
+        run_send(r);
+}
+
+static void run_send(struct run *r)
+{
+        const struct volume_io *io = r->rd->io;
+        struct pool *pool = r->rd->vol->pool;
+
+        r->pio.cb = run_done;
+        r->pio.io = (struct zdev_io){
+            .op = ZDEV_READ,
+            .zone = r->group->member[r->member].zone,
+            .block = r->off,
+            .nblocks = r->n,
+            .iov = r->iov,
+            .niov = iov_slice(io->iov, io->niov, r->at, (size_t)r->n * ZP_BLOCK, r->iov),
+        };
+        pio_submit(pool, member_dev(pool, r->group, r->member)->dev, &r->pio);
 }
 
 static int run_start(struct reader *rd, uint64_t block, struct entry first, uint32_t n, size_t at)
 {
         struct pool *pool = rd->vol->pool;
-        struct run *r = pool_alloc(pool, sizeof(*r));
+        int member =
+            member_pick(pool, pool->groups[addr_group(first.addr)], addr_offset(first.addr) + n, 0);
+        struct run *r = member < 0 ? NULL : pool_alloc(pool, sizeof(*r));
+
+        if (member < 0)
+                return -EIO; /* its devices are missing */
 
         if (r) {
                 r->iov = pool_alloc(pool, (size_t)rd->io->niov * sizeof(*r->iov));
@@ -258,18 +349,10 @@ static int run_start(struct reader *rd, uint64_t block, struct entry first, uint
         r->at = at;
         for (uint32_t i = 0; i < n; i++)
                 r->crc[i] = tree_lookup(rd->pin.tree, block + i).crc;
-        r->pio.cb = run_done;
-        r->pio.io = (struct zdev_io){
-            .op = ZDEV_READ,
-            .zone = r->group->member[0].zone,
-            .block = r->off,
-            .nblocks = n,
-            .iov = r->iov,
-            .niov = iov_slice(rd->io->iov, rd->io->niov, at, (size_t)n * ZP_BLOCK, r->iov),
-        };
+        r->member = (unsigned)member;
         group_ref(r->group);
         rd->pending++;
-        pio_submit(pool, group_dev(pool, r->group)->dev, &r->pio);
+        run_send(r);
         return 0;
 }
 
@@ -324,7 +407,7 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
                 rc = edge_start(rd, block, e, at, skip, len);
         } else {
                 struct group *g = rd->vol->pool->groups[addr_group(e.addr)];
-                uint32_t max = group_dev(rd->vol->pool, g)->dev->geo.max_io_blocks, n = 1;
+                uint32_t max = members_max_io(rd->vol->pool, g), n = 1;
                 while (n < max && left - len >= ZP_BLOCK &&
                        tree_lookup(t, block + n).addr == e.addr + n) {
                         len += ZP_BLOCK;

@@ -9,6 +9,7 @@
  * trusts what it left behind without looking at the data.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include "base/le.h"
 
@@ -56,7 +57,8 @@ void batch_free(struct batch *b)
 {
         free(b->hdr);
         free(b->iov);
-        free(b->part);
+        for (int k = 0; k < POOL_MAX_GROUP_WIDTH; k++)
+                free(b->part[k].iov);
         free(b);
 }
 
@@ -186,13 +188,10 @@ static void batch_failed(struct batch *b, int status)
 
         list_init(&again);
         list_init(&lost);
-        pool_device_error(pool, group_dev(pool, b->group), status);
         pool->mark_limit = MIN(pool->mark_limit, b->seq - 1);
         pool->failed_seq = MAX(pool->failed_seq, b->seq);
         if (s->open == b->group)
                 s->open = NULL;
-        if (++group_dev(pool, b->group)->failures >= MAX_DEVICE_FAILURES)
-                group_dev(pool, b->group)->error = status;
         b->group->nosummary = true;
         group_retire(pool, b->group);
         while (!list_empty(&b->items)) {
@@ -215,8 +214,9 @@ static void count_written(struct pool *pool, const struct batch *b)
 {
         uint64_t blocks = b->nhdr + b->ndata;
 
-        group_dev(pool, b->group)->written_blocks += blocks;
-        pool->device_blocks += blocks;
+        for (unsigned k = 0; k < b->group->width; k++)
+                member_dev(pool, b->group, k)->written_blocks += blocks;
+        pool->device_blocks += blocks * b->group->width;
         pool->log_since += blocks;
         if (class_is_user(b->stream->cls)) {
                 pool->user_blocks += b->ndata;
@@ -233,7 +233,6 @@ static void batch_done(struct batch *b, int status)
         struct pool *pool = b->pool;
         struct list items;
 
-        group_dev(pool, b->group)->written++;
         list_del(&b->inflight);
         b->stream->inflight = NULL;
         b->stream->queue->controls -= b->control;
@@ -242,15 +241,14 @@ static void batch_done(struct batch *b, int status)
                 batch_failed(b, status);
                 return;
         }
-        group_dev(pool, b->group)->failures = 0;
-        /* P1: the batch is on the device; durable after a flush */
+        /* P1: the batch is on every member; durable after a flush */
         count_written(pool, b);
         status = apply_all(b);
         if (status < 0) /* no memory: RAM no longer says what the disk says */
                 pool_set_readonly(pool, status);
         if (b->kind == BATCH_SUMMARY) {
                 b->group->summary = b->nhdr;
-                group_sealed(pool, b->group);
+                group_filled(pool, b->group);
         }
         list_init(&items);
         list_splice_tail(&items, &b->items);
@@ -258,37 +256,67 @@ static void batch_done(struct batch *b, int status)
         items_done(pool, &items, status);
 }
 
-static void submit_part(struct batch *b);
+static void submit_part(struct batch_part *p);
 
-static void part_done(struct pio *p, int status)
+/* A member that failed has an earlier end than the others; the batch counts for nothing then. */
+static void member_done(struct batch_part *p, int status)
 {
-        struct batch *b = container_of(p, struct batch, pio);
+        struct batch *b = p->b;
+        struct pdev *d = member_dev(b->pool, b->group, p->k);
 
-        b->submitted += b->sending;
-        if (status == 0 && b->submitted < b->nhdr + b->ndata)
-                submit_part(b);
-        else
-                batch_done(b, status);
+        d->written++;
+        if (status == 0) {
+                d->failures = 0;
+        } else {
+                b->failed |= 1u << p->k;
+                b->status = b->status ? b->status : status;
+                pool_device_error(b->pool, d, status);
+                if (++d->failures >= MAX_DEVICE_FAILURES)
+                        device_fail(b->pool, d, status);
+        }
+        if (!--b->pending)
+                batch_done(b, b->status);
 }
 
-static void submit_part(struct batch *b)
+static void part_done(struct pio *pio, int status)
 {
-        struct pdev *d = group_dev(b->pool, b->group);
-        uint32_t left = b->nhdr + b->ndata - b->submitted;
+        struct batch_part *p = container_of(pio, struct batch_part, pio);
+        struct batch *b = p->b;
 
-        b->sending = MIN(left, d->dev->geo.max_io_blocks);
-        int n = iov_slice(b->iov, b->niov, (size_t)b->submitted * ZP_BLOCK,
-                          (size_t)b->sending * ZP_BLOCK, b->part);
-        b->pio.cb = part_done;
-        b->pio.io = (struct zdev_io){
+        p->submitted += p->sending;
+        if (status == 0 && p->submitted < b->nhdr + b->ndata)
+                submit_part(p);
+        else
+                member_done(p, status);
+}
+
+static void submit_part(struct batch_part *p)
+{
+        struct batch *b = p->b;
+        struct pdev *d = member_dev(b->pool, b->group, p->k);
+        uint32_t left = b->nhdr + b->ndata - p->submitted;
+
+        p->sending = MIN(left, d->dev->geo.max_io_blocks);
+        int n = iov_slice(b->iov, b->niov, (size_t)p->submitted * ZP_BLOCK,
+                          (size_t)p->sending * ZP_BLOCK, p->iov);
+        p->pio.cb = part_done;
+        p->pio.io = (struct zdev_io){
             .op = ZDEV_WRITE,
-            .zone = b->group->member[0].zone,
-            .block = b->off + b->submitted,
-            .nblocks = b->sending,
-            .iov = b->part,
+            .zone = b->group->member[p->k].zone,
+            .block = b->off + p->submitted,
+            .nblocks = p->sending,
+            .iov = p->iov,
             .niov = n,
         };
-        pio_submit(b->pool, d->dev, &b->pio);
+        pio_submit(b->pool, d->dev, &p->pio);
+}
+
+/* All members at once. */
+static void submit(struct batch *b)
+{
+        b->pending = b->group->width;
+        for (unsigned k = 0; k < b->group->width; k++)
+                submit_part(&b->part[k]);
 }
 
 /* ---- issue ---- */
@@ -339,7 +367,7 @@ void batch_issue(struct batch *b)
         gather_iov(b);
         b->stream->inflight = b;
         list_add_tail(&pool->inflight, &b->inflight);
-        submit_part(b);
+        submit(b);
 }
 
 int batch_alloc(struct batch *b)
@@ -349,10 +377,23 @@ int batch_alloc(struct batch *b)
         if (posix_memalign(&hdr, ZP_BLOCK, (size_t)b->nhdr * ZP_BLOCK))
                 return -ENOMEM;
         memset(hdr, 0, (size_t)b->nhdr * ZP_BLOCK);
-        b->hdr = hdr;
+        free(b->iov);
         b->iov = calloc(b->ndata + 1, sizeof(*b->iov));
-        b->part = calloc(b->ndata + 1, sizeof(*b->part));
-        return b->iov && b->part ? 0 : -ENOMEM;
+        bool ok = b->iov != NULL;
+        for (unsigned k = 0; k < b->group->width; k++) {
+                struct batch_part *p = &b->part[k];
+                p->b = b;
+                p->k = k;
+                free(p->iov);
+                p->iov = calloc(b->ndata + 1, sizeof(*p->iov));
+                ok = ok && p->iov;
+        }
+        if (!ok) { /* tried again, from the start */
+                free(hdr);
+                return -ENOMEM;
+        }
+        b->hdr = hdr;
+        return 0;
 }
 
 void group_account(struct group *g, uint32_t record_bytes)
@@ -397,7 +438,7 @@ static uint64_t pages_allowed(const struct pool *pool, enum cls cls)
         uint64_t room = space_table_room(pool), used = pool->ndirty + pool->sending;
 
         if (class_is_user(cls))
-                room -= MIN(room, 2 * (uint64_t)pool->max_cap);
+                room -= MIN(room, 2 * (uint64_t)groups_cap(pool));
         room = MIN(room, 2 * space_dirty_limit(pool));
         return room > used ? room - used : 0;
 }
@@ -411,8 +452,7 @@ static bool is_control(const struct item *it)
 static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, struct batch *b,
                         uint64_t may_change)
 {
-        struct pdev *d = group_dev(pool, g);
-        uint32_t limit = MIN((uint32_t)BATCH_BLOCKS, d->dev->geo.max_io_blocks);
+        uint32_t limit = MIN((uint32_t)BATCH_BLOCKS, members_max_io(pool, g));
         uint32_t bytes = 0, n = 0;
         const struct item *prev = NULL;
         struct item *it;

@@ -50,10 +50,17 @@ struct batch {
         uint32_t record_bytes, nrecords;
         struct iovec *iov;
         int niov;
-        uint32_t submitted; /* blocks */
-        uint32_t sending;
-        struct iovec *part;
-        struct pio pio;
+        struct batch_part { /* to one member */
+                struct batch *b;
+                unsigned k;
+                uint32_t submitted; /* blocks */
+                uint32_t sending;
+                struct iovec *iov;
+                struct pio pio;
+        } part[POOL_MAX_GROUP_WIDTH];
+        unsigned pending; /* parts */
+        unsigned failed; /* members that do not have it, a bit each */
+        int status;
 };
 
 /* Where blocks of one class and number of copies go: items wait in one queue, and lanes take from
@@ -74,7 +81,6 @@ struct stream {
         uint32_t controls; /* batches with control records made and not through: one at a time, they
                               keep their order */
         bool starved; /* waits for room for the pages its items would change */
-        struct group *closing; /* tables: its zone is being finished, nothing is opened before */
 };
 
 void streams_init(struct pool *pool);

@@ -5,11 +5,17 @@
  *
  * P2: after the last device's flush completed, everything up to flush_covers is durable; headers
  * from then on say so (durable mark).
+ *
+ * A device that failed is left out where others have all it holds, but only once a root says that
+ * it failed (fault.c); until then the callers wait.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_FLUSH_FAILURES = 3 };
 
 /* Blocks between two flushes. */
 static const uint64_t MIN_UNFLUSHED = 256, MAX_UNFLUSHED = 32768;
@@ -17,6 +23,13 @@ static const uint64_t MIN_UNFLUSHED = 256, MAX_UNFLUSHED = 32768;
 void flush_add(struct pool *pool, struct flush_wait *w)
 {
         list_add_tail(&pool->flush_waits, &w->node);
+}
+
+/* Devices have failed and that can be put on record, but is not yet: what the others hold may not
+ * be relied on. */
+static bool recording(const struct pool *pool)
+{
+        return pool->unrecorded && pool->nusable && !pool->readonly;
 }
 
 static void advance_mark(struct pool *pool)
@@ -32,14 +45,22 @@ static void finish(struct pool *pool)
         struct list done;
 
         pool->flush_active = false;
-        if (pool->flush_status == 0) /* P2: durable up to flush_covers */
+        if (pool->flush_status == 0 && !pool->unrecorded) /* P2: durable up to flush_covers */
                 advance_mark(pool);
         list_init(&done);
         list_splice_tail(&done, &pool->flush_running);
+        struct flush_wait *wait, *tmp;
+        list_for_each_safe (wait, tmp, &done, node) { /* these once more, when it is */
+                if (!recording(pool) || wait->ckpt)
+                        continue;
+                list_del(&wait->node);
+                list_add_tail(&pool->flush_waits, &wait->node);
+        }
+        bool lost = pool->unrecorded && pool->readonly && !pool->flush_status;
         while (!list_empty(&done)) {
                 struct flush_wait *w = list_first(&done, struct flush_wait, node);
                 list_del(&w->node);
-                w->done(w, pool->flush_status);
+                w->done(w, lost ? -EIO : pool->flush_status);
         }
 }
 
@@ -56,9 +77,15 @@ static void device_flushed(struct pio *p, int status)
 
         if (status == 0) {
                 f->dev->flushed = MAX(f->dev->flushed, f->covers);
+                f->dev->flush_failures = 0;
         } else {
-                pool->flush_status = status;
                 pool_device_error(pool, f->dev, status);
+                if (++f->dev->flush_failures >= MAX_FLUSH_FAILURES && pool->nusable > 1)
+                        device_fail(pool, f->dev, status);
+                if (!pdev_usable(f->dev) && !device_has_sole(pool, f->dev))
+                        status = 0; /* others have all of it */
+                if (status < 0)
+                        pool->flush_status = status;
         }
         pool_release(f);
         if (!--pool->flush_pending)
@@ -77,6 +104,8 @@ static void send(struct pool *pool)
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 struct pdev *d = &pool->devs[i];
                 if (!d->dev || d->written == d->flushed)
+                        continue;
+                if (d->error && !device_has_sole(pool, d))
                         continue;
                 struct flush_dev *f = pool_alloc(pool, sizeof(*f));
                 if (!f) {
@@ -106,8 +135,8 @@ static void own_done(struct flush_wait *w, int status)
         container_of(w, struct pool, own_flush)->own_flushing = false;
 }
 
-/* What no header calls durable has to be read and checked by recovery: where nobody asks for a flush
- * for long the pool does. */
+/* What no header calls durable has to be read and checked by recovery: where nobody asks for a
+ * flush for long the pool does. */
 static void flush_now_and_then(struct pool *pool)
 {
         uint64_t many = MAX(MIN(pool->budget / 4, MAX_UNFLUSHED), MIN_UNFLUSHED);
@@ -125,9 +154,15 @@ void flush_poll(struct pool *pool)
         if (pool->flush_active)
                 return;
         if (list_empty(&pool->flush_running)) {
-                if (list_empty(&pool->flush_waits))
+                struct flush_wait *w, *tmp;
+                list_for_each_safe (w, tmp, &pool->flush_waits, node) {
+                        if (recording(pool) && !w->ckpt)
+                                continue;
+                        list_del(&w->node);
+                        list_add_tail(&pool->flush_running, &w->node);
+                }
+                if (list_empty(&pool->flush_running))
                         return;
-                list_splice_tail(&pool->flush_running, &pool->flush_waits);
                 pool->flush_target = pool->seq;
         }
         if (pool_lowest_inflight(pool) <= pool->flush_target)

@@ -2,6 +2,7 @@
  * children), so a checkpoint puts them into batches of one header block first; the table stream
  * then writes these in order. */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 enum { TABLE_BATCH_PAGES = 128 };
 
@@ -49,8 +50,12 @@ int stream_place(struct pool *pool, struct item *it)
                 }
                 if (b && (b->group != g || b->record_bytes))
                         b = NULL;
-                uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES,
-                                     group_dev(pool, g)->dev->geo.max_io_blocks - 1);
+                if (g->copies != pool->copies) { /* tables are as redundant as any volume */
+                        stream_place_end(pool);
+                        stream_seal(pool, s);
+                        continue;
+                }
+                uint32_t limit = MIN((uint32_t)TABLE_BATCH_PAGES, members_max_io(pool, g) - 1);
                 if (b && b->ndata >= MAX(limit, 1u)) {
                         stream_place_end(pool);
                         b = NULL;

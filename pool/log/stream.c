@@ -106,10 +106,20 @@ static struct group *take_over(struct pool *pool, const struct stream *to)
         return g;
 }
 
-/* Devices allow no more open zones: ends an open group of the kind that has another number of
- * copies and is not written to. */
+/* Devices allow no more open zones: ends an open group that has another number of copies and is not
+ * written to; one that no volume needs any more first, then one of the kind. */
 static void make_slot(struct pool *pool, const struct stream *s)
 {
+        for (int n = 1; n <= POOL_MAX_GROUP_WIDTH; n++) {
+                for (int c = 0; n != s->copies && !pool->volumes_of[n] && c < NCLASSES; c++) {
+                        struct stream *other = pool_stream(pool, (enum cls)c, (uint32_t)n);
+                        struct group *g = c == CLASS_TABLE ? NULL : idle_group(other);
+                        if (g) {
+                                group_retire(pool, g);
+                                return;
+                        }
+                }
+        }
         for (int n = 1; n <= POOL_MAX_GROUP_WIDTH; n++) {
                 struct stream *other = pool_stream(pool, s->cls, (uint32_t)n);
                 struct group *g = NULL;
@@ -164,7 +174,7 @@ static bool may_take(const struct pool *pool, const struct stream *s)
 
 static void lane_kick(struct pool *pool, struct stream *s)
 {
-        while (!s->inflight && !pool->frozen && !(s->closing && s->closing->finishing)) {
+        while (!s->inflight && !pool->frozen && !(s->cls == CLASS_TABLE && pool->table_finishing)) {
                 struct batch *b = list_first(&s->ready, struct batch, node);
                 if (!b) {
                         if (!may_take(pool, s) || !find_group(pool, s) || !batch_make(pool, s))

@@ -2,6 +2,7 @@
  * checked like any other. */
 #include "pool/log/summary.h"
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,7 @@ static void part_read(struct pio *p, int status)
 
 static void read_part(struct summary_read *s)
 {
-        struct pdev *d = group_dev(s->pool, s->group);
+        struct pdev *d = member_dev(s->pool, s->group, s->member);
         uint32_t n = s->blocks ? s->blocks : 1;
 
         if (!s->got) {
@@ -91,7 +92,7 @@ static void read_part(struct summary_read *s)
         s->pio.cb = part_read;
         s->pio.io = (struct zdev_io){
             .op = ZDEV_READ,
-            .zone = s->group->member[0].zone,
+            .zone = s->group->member[s->member].zone,
             .block = s->group->cap - n + s->got,
             .nblocks = part,
             .iov = &s->pio.iov,

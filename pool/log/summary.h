@@ -11,6 +11,7 @@ struct group;
 struct summary_read {
         struct pool *pool;
         struct group *group; /* written to its last block */
+        unsigned member; /* of it, to be read */
         struct header h;
         uint8_t *buf; /* status 1: all its blocks; the caller's to free */
         uint32_t blocks, got;

@@ -2,6 +2,7 @@
  * names it. A header is only looked for there; where none verifies the chain ends. */
 #include "pool/log/walk.h"
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@ static bool belongs(const struct pool *pool, const struct group *g, const struct
 
 static bool expected(const struct walk *w)
 {
+        if (w->first)
+                return w->h.header_blocks <= w->end - w->off;
         if (w->any_prev)
                 return belongs(w->pool, w->group, &w->h, w->off, w->end);
         return walk_follows(w->pool, w->group, &w->h, w->off, w->end, w->prev_seq, w->prev_sum);
@@ -64,7 +67,7 @@ static void block_read(struct pio *p, int status)
 
 static void read_more(struct walk *w)
 {
-        struct pdev *d = group_dev(w->pool, w->group);
+        struct pdev *d = member_dev(w->pool, w->group, w->member);
         uint32_t n = MIN(w->need - w->got, d->dev->geo.max_io_blocks);
 
         if (w->cap < w->need) {
@@ -83,7 +86,7 @@ static void read_more(struct walk *w)
         w->pio.cb = block_read;
         w->pio.io = (struct zdev_io){
             .op = ZDEV_READ,
-            .zone = w->group->member[0].zone,
+            .zone = w->group->member[w->member].zone,
             .block = w->off + w->got,
             .nblocks = n,
             .iov = &w->pio.iov,

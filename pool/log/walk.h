@@ -11,9 +11,11 @@ struct group;
 struct walk {
         struct pool *pool;
         struct group *group;
+        unsigned member; /* of the group, to be read */
         uint32_t off, end; /* where the next header is looked for, and where to stop */
         uint64_t prev_seq, prev_sum;
         bool any_prev; /* whatever it names as the batch before it */
+        bool first; /* whatever verifies: whose header it is the caller finds out */
         struct header h;
         uint8_t *buf; /* header blocks of h */
         uint32_t cap, need, got;

@@ -99,9 +99,17 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
 {
         const struct pdev *d = &pool->devs[index];
         uint32_t groups = 0;
-        uint64_t used = space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
+        unsigned stay = pool->nusable - pdev_takes(d);
+        uint64_t used =
+            space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
         uint64_t budget = space_without(pool, index, &groups);
 
+        if (stay < pool->copies)
+                return err_set(
+                    err, ENOSPC,
+                    "device %s cannot leave pool %s: a volume keeps %u copies, and %u other "
+                    "devices are in use; add a device first",
+                    path_of(d), pool->name, pool->copies, stay);
         if (groups < MIN_GROUPS)
                 return err_set(
                     err, ENOSPC,

@@ -15,6 +15,7 @@
 #include "pool/member/mover.h"
 #include "pool/internal.h"
 #include "pool/member/patrol.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -179,7 +180,7 @@ static void moved_from(struct patrol *p, int status)
 
 static bool has_room(const struct pool *pool)
 {
-        return pool->count.free_blocks > (uint64_t)KEEP_FREE * pool->max_cap;
+        return groups_free_blocks(pool) > (uint64_t)KEEP_FREE * pool->max_cap;
 }
 
 static bool has_turn(struct mover *m)

@@ -3,6 +3,7 @@
  * one go; a block whose checksum is not the entry's is read again by itself before anything is
  * blamed, and only if it still lives then. */
 #include "pool/member/patrol.h"
+#include "pool/space/mirror.h"
 
 #include "base/crc32c.h"
 
@@ -137,7 +138,7 @@ static void show(struct patrol *p)
                 p->again.verify = p->again.quiet = true;
                 p->again.done = read_again;
                 p->again.ctx = p;
-                block_read_start(p->pool, &p->again, b->entry);
+                block_read_from(p->pool, &p->again, b->entry, p->walk.member);
                 return;
         }
         batch_end(p);
@@ -161,13 +162,13 @@ static void stretch_read(struct pio *pio, int status)
 
 static void read_more(struct patrol *p)
 {
-        struct pdev *d = group_dev(p->pool, p->group);
+        struct pdev *d = member_dev(p->pool, p->group, p->walk.member);
         uint32_t n = MIN(p->count - p->got, d->dev->geo.max_io_blocks);
 
         p->pio.cb = stretch_read;
         p->pio.iov = (struct iovec){p->buf + (size_t)p->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
         p->pio.io = (struct zdev_io){.op = ZDEV_READ,
-                                     .zone = p->group->member[0].zone,
+                                     .zone = p->group->member[p->walk.member].zone,
                                      .block = p->from + p->got,
                                      .nblocks = n,
                                      .iov = &p->pio.iov,
@@ -193,7 +194,7 @@ static void read_stretch(struct patrol *p)
                         p->buf_cap = p->count;
                 }
         }
-        p->unread = !p->buf || !group_dev(p->pool, p->group)->dev;
+        p->unread = !p->buf || !member_dev(p->pool, p->group, p->walk.member)->dev;
         if (p->unread)
                 show(p);
         else
@@ -270,8 +271,10 @@ void patrol_start(struct patrol *p, struct group *g)
         p->group = g;
         g->busy = true;
         group_ref(g);
+        int k = member_pick(p->pool, g, g->tail, 0); /* one that has all of it */
         p->walk = (struct walk){.pool = p->pool,
                                 .group = g,
+                                .member = k < 0 ? 0 : (unsigned)k,
                                 .end = g->tail,
                                 .found = header_found,
                                 .done = walked,

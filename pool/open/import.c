@@ -4,13 +4,14 @@
 #include "pool/open/import.h"
 #include "pool/internal.h"
 #include "pool/root/label.h"
+#include "pool/space/mirror.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEQUENCE_GAP = 1 << 20 };
+enum { SEQUENCE_GAP = 1 << 20, GENERATION_GAP = 1 << 16, ROOTS_BEHIND = 16 };
 
 static void import_free(struct import *im)
 {
@@ -19,6 +20,8 @@ static void import_free(struct import *im)
                 free(im->scans[i].zones);
         }
         recover_fini(im);
+        free(im->slots);
+        free(im->slot_base);
         free(im->scans);
         free(im);
 }
@@ -47,38 +50,68 @@ void import_fail(struct import *im, int code, const char *fmt, ...)
         im->pool->dead = true; /* freed when what is in flight has come back; devices stay */
 }
 
+static struct label_scan *scan_of(struct import *im, uint32_t index)
+{
+        for (uint32_t n = 0; n < im->nscans; n++)
+                if (uuid_equal(&im->scans[n].best.device, &im->root.devices[index].uuid))
+                        return &im->scans[n];
+        return NULL;
+}
+
+/* A newer root than the newest of those present can stand on devices that are missing alone. It
+ * cannot while more than half of the devices that the newest names as in use are here: the root
+ * that follows one is written to at least half of them (fault.c). */
 static int missing(struct import *im, struct err *err)
 {
         char text[UUID_TEXT_LEN];
+        uint32_t in_use = 0, first = 0;
 
         for (uint32_t i = 0; i < im->root.ndevices; i++) {
-                bool found = im->root.devices[i].slot != POOL_DEVICE_MEMBER &&
-                             im->root.devices[i].slot != POOL_DEVICE_LEAVING;
-                for (uint32_t n = 0; n < im->nscans; n++)
-                        found |= uuid_equal(&im->scans[n].best.device, &im->root.devices[i].uuid);
-                if (found)
-                        continue;
-                uuid_format(&im->root.devices[i].uuid, text);
-                return err_set(
-                    err, ENXIO,
-                    "pool %s: device %u of %u (uuid %s) is missing; add it and import again",
-                    im->root.name, i, im->root.ndevices, text);
+                const struct root_device *d = &im->root.devices[i];
+                bool used = d->state == ROOT_DEVICE_IN_USE &&
+                            (d->slot == POOL_DEVICE_MEMBER || d->slot == POOL_DEVICE_LEAVING);
+                in_use += used;
+                if (used && !scan_of(im, i) && !im->absent++)
+                        first = i;
         }
+        if (!im->absent)
+                return 0;
+        uuid_format(&im->root.devices[first].uuid, text);
+        if (!im->pool->options.degraded)
+                return err_set(err, ENXIO,
+                               "pool %s: device %u of %u (uuid %s) is missing; add it and import "
+                               "again, or import degraded if it is lost",
+                               im->root.name, first, im->root.ndevices, text);
+        if (2 * (in_use - im->absent) < in_use)
+                return err_set(err, ENXIO,
+                               "pool %s: %u of %u devices are missing (first: uuid %s); those may "
+                               "hold newer data: add at least half of the devices",
+                               im->root.name, im->absent, in_use, text);
         return 0;
 }
 
-/* Every device given has a slot: one that has left altogether is not taken for a member. */
-static int strangers(struct import *im, struct err *err)
+/* Every given device is one of the pool's, once; those it has left behind are as they were then. */
+static int match(struct import *im, struct err *err)
 {
         for (uint32_t n = 0; n < im->nscans; n++) {
                 const struct label_scan *s = &im->scans[n];
-                bool found = false;
-                for (uint32_t i = 0; i < im->root.ndevices; i++)
-                        found |= im->root.devices[i].slot != POOL_DEVICE_NONE &&
-                                 uuid_equal(&s->best.device, &im->root.devices[i].uuid);
-                if (!found)
+                uint32_t i = 0;
+                while (i < im->root.ndevices &&
+                       (im->root.devices[i].slot == POOL_DEVICE_NONE ||
+                        !uuid_equal(&im->root.devices[i].uuid, &s->best.device)))
+                        i++;
+                if (i == im->root.ndevices)
                         return err_set(err, EINVAL,
                                        "device %s has left pool %s; import the pool without it",
+                                       s->dev->path, im->root.name);
+                if (scan_of(im, i) != s)
+                        return err_set(err, EINVAL, "devices %s and %s are the same one",
+                                       scan_of(im, i)->dev->path, s->dev->path);
+                if (im->root.devices[i].state == ROOT_DEVICE_OUT &&
+                    s->best.generation >= im->root.devices[i].generation + GENERATION_GAP / 2)
+                        return err_set(err, EEXIST,
+                                       "device %s was used apart from the rest of pool %s, which "
+                                       "went on without it; import without the one or the other",
                                        s->dev->path, im->root.name);
         }
         return 0;
@@ -114,8 +147,8 @@ static int choose(struct import *im, struct err *err)
                                        best->dev->path, best->best.name, im->scans[i].dev->path,
                                        im->scans[i].best.name);
         im->root = best->best;
-        int rc = missing(im, err);
-        return rc < 0 ? rc : strangers(im, err);
+        int rc = match(im, err);
+        return rc < 0 ? rc : missing(im, err);
 }
 
 static int set_device(struct import *im, uint32_t index, struct err *err)
@@ -124,43 +157,100 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
         struct pdev *d = &im->pool->devs[index];
         bool joining = rd->slot == POOL_DEVICE_JOINING;
 
+        struct label_scan *s = scan_of(im, index);
+
         *d = (struct pdev){.uuid = rd->uuid,
                            .index = index,
                            .nr_zones = rd->nr_zones,
                            .zone_blocks = rd->zone_blocks,
+                           .last_root = rd->generation,
                            .state = joining ? POOL_DEVICE_NONE : (enum pool_device_state)rd->slot,
                            .removing = rd->removing,
                            .leaving_blocks = rd->leaving_blocks};
         list_init(&d->free);
-        if (rd->slot == POOL_DEVICE_NONE)
+        if (rd->slot == POOL_DEVICE_NONE || (!s && (joining || rd->slot == POOL_DEVICE_LEFT)))
                 return 0;
-        for (uint32_t i = 0; i < im->nscans; i++) {
-                struct label_scan *s = &im->scans[i];
-                if (!uuid_equal(&s->best.device, &rd->uuid))
-                        continue;
-                if (s->dev->geo.nr_zones != rd->nr_zones ||
-                    s->dev->geo.zone_blocks != rd->zone_blocks)
-                        return err_set(
-                            err, EINVAL,
-                            "device %s: %u zones of %llu blocks, but the pool was made with "
-                            "%u of %llu",
-                            s->dev->path, s->dev->geo.nr_zones,
-                            (unsigned long long)s->dev->geo.zone_blocks, rd->nr_zones,
-                            (unsigned long long)rd->zone_blocks);
-                d->dev = s->dev;
-                d->zones = steal_ptr(&s->zones);
-                d->ring_zone = s->best_zone;
-                d->ring_wp = s->best_end;
-                d->ring_switch = !s->best_tail_clean;
-                if (d->ring_switch)
-                        d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
-                if (joining) /* its label is there: the root that ends this import says so */
-                        d->state = POOL_DEVICE_MEMBER;
+        if (!s) {
+                d->error = -ENODEV;
+                d->recorded = rd->state == ROOT_DEVICE_OUT;
+                im->pool->unrecorded += !d->recorded;
                 return 0;
         }
-        if (joining || rd->slot == POOL_DEVICE_LEFT)
+        if (s->dev->geo.nr_zones != rd->nr_zones || s->dev->geo.zone_blocks != rd->zone_blocks)
+                return err_set(err, EINVAL,
+                               "device %s: %u zones of %llu blocks, but the pool was made with "
+                               "%u of %llu",
+                               s->dev->path, s->dev->geo.nr_zones,
+                               (unsigned long long)s->dev->geo.zone_blocks, rd->nr_zones,
+                               (unsigned long long)rd->zone_blocks);
+        d->dev = s->dev;
+        d->zones = steal_ptr(&s->zones);
+        d->ring_zone = s->best_zone;
+        d->ring_wp = s->best_end;
+        d->ring_switch = !s->best_tail_clean;
+        if (d->ring_switch)
+                d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
+        if (joining) /* its label is there: the root that ends this import says so */
+                d->state = POOL_DEVICE_MEMBER;
+        return 0;
+}
+
+/* One that the root counts as in use has a root that is about as new: only so many can fail in a
+ * row. If not, its content is of an earlier time (an old image was put back): as if it had been
+ * out. */
+static void mark_old(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                const struct label_scan *s = scan_of(im, i);
+                if (!s || im->root.devices[i].state != ROOT_DEVICE_IN_USE ||
+                    s->best.generation + ROOTS_BEHIND >= im->root.generation)
+                        continue;
+                pool->devs[i].error = -ESTALE; /* for the moment */
+        }
+        members_mark_stale(pool);
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                if (pool->devs[i].error == -ESTALE)
+                        pool->devs[i].error = 0;
+}
+
+int import_check_absent(struct import *im)
+{
+        struct pool *pool = im->pool;
+        struct volume *vol;
+        bool any = false;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                any |= pool->devs[i].error != 0;
+        if (!any)
                 return 0;
-        return err_set(err, ENXIO, "pool %s: device %u is missing", im->root.name, index);
+        /* what was written to fewer places than devices are missing might be on these alone */
+        list_for_each (vol, &pool->volumes, node) {
+                if (vol->copies > im->absent)
+                        continue;
+                import_fail(im, ENXIO,
+                            "pool %s: %u devices are missing, and volume %s has %u copies only",
+                            pool->name, im->absent, vol->name, vol->copies);
+                return -ENXIO;
+        }
+        if (im->absent && !pool->nvolumes) {
+                import_fail(im, ENXIO, "pool %s: %u devices are missing, and it has no mirrors",
+                            pool->name, im->absent);
+                return -ENXIO;
+        }
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                const struct group *g = pool->groups[i];
+                char text[UUID_TEXT_LEN];
+                if (!g->live || member_pick(pool, g, MIN(g->tail, g->cap), 0) >= 0)
+                        continue;
+                uuid_format(&group_dev(pool, g)->uuid, text);
+                import_fail(im, ENXIO,
+                            "pool %s: %u blocks are on devices that are missing alone (uuid %s)",
+                            pool->name, g->live, text);
+                return -ENXIO;
+        }
+        return 0;
 }
 
 static int build(struct import *im, struct err *err)
@@ -200,10 +290,6 @@ static int build(struct import *im, struct err *err)
                                                   .copies = 1,
                                                   .generation = rg->generation};
                 }
-                if (rg->width != 1)
-                        return err_set(err, EPROTONOSUPPORT,
-                                       "pool %s has mirrored groups; use a newer zonepool",
-                                       r->name);
                 if (rg->live > rg->cap)
                         return err_set(err, EBADMSG,
                                        "pool %s: the root counts %u live blocks in "
@@ -225,15 +311,21 @@ static int build(struct import *im, struct err *err)
                                     .sealed = rg->sealed,
                                     .written = rg->sealed,
                                     .released = rg->flags & ROOT_GROUP_RELEASED};
-                g->state = rg->state == ROOT_GROUP_GONE  ? GROUP_GONE
-                           : rg->state == ROOT_GROUP_BAD ? GROUP_BAD
-                                                         : GROUP_SEALING;
+                g->state = rg->state == ROOT_GROUP_GONE   ? GROUP_GONE
+                           : rg->state == ROOT_GROUP_BAD  ? GROUP_BAD
+                           : rg->state == ROOT_GROUP_LENT ? GROUP_LENT
+                                                          : GROUP_SEALING;
                 memcpy(g->member, rg->member, sizeof(g->member));
                 list_init(&g->node);
         }
         pool->catalog.height = r->catalog_height;
         pool->catalog.root_entry = (struct entry){r->catalog_addr, r->catalog_crc};
-        return 0;
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                pool->nusable += pdev_takes(&pool->devs[i]);
+        if (im->absent) /* what the others did meanwhile, if anything, is told apart by that */
+                pool->generation += GENERATION_GAP;
+        mark_old(im);
+        return identify_root(im, err);
 }
 
 static void scanned(struct label_scan *s)

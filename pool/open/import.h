@@ -15,6 +15,7 @@ struct found {
         struct header h;
         uint8_t *buf; /* records at HEADER_FIXED */
         bool from_summary; /* its own header was not looked at */
+        unsigned members; /* of the group that have it, a bit each */
         bool dropped;
         uint32_t next; /* of the group, by sequence; UINT32_MAX: none (settle.c) */
 };
@@ -30,6 +31,10 @@ struct import {
         uint32_t nscans, pending;
         struct root root;
         struct ckpt_wait wait;
+        uint32_t absent; /* devices that are missing and were in use at the root */
+        /* identify.c: the group whose own zone it is, by device and zone */
+        uint32_t *slots;
+        uint64_t *slot_base;
         /* load.c */
         struct list jobs;
         uint32_t reading;
@@ -38,10 +43,15 @@ struct import {
         struct walk walk;
         struct summary_read summary;
         uint32_t next_group;
+        unsigned next_member; /* of next_group, to be walked */
+        unsigned tried, unreadable; /* members of it */
+        uint32_t group_first, cursor; /* its first of found; where the member is by now */
         struct found *found;
         uint32_t nfound, found_cap;
         uint32_t *first; /* of found, by group (settle.c) */
         uint32_t verify; /* next of found to verify */
+        unsigned check_member;
+        bool check_headed; /* its header is right */
         struct block_read check;
         uint32_t check_block;
         struct record check_rec;
@@ -61,6 +71,13 @@ struct import {
 /* Ends the import: everything it had is freed after done was called. */
 void import_fail(struct import *im, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Which zones belong together, as the root says. -EBADMSG, -ENOMEM. */
+int identify_root(struct import *im, struct err *err);
+/* And for groups opened since; calls recover_walk. */
+void identify_start(struct import *im);
+void recover_walk(struct import *im);
+/* Whether all that lives can be read although devices are missing; else ends the import. */
+int import_check_absent(struct import *im);
 /* Brings catalog and tables of the root into RAM, then calls recover_start. */
 void load_start(struct import *im);
 /* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
@@ -72,15 +89,17 @@ void retired_start(struct import *im);
 void import_replayed(struct import *im);
 void recover_fini(struct import *im);
 
-/* The report of import on the group's zone, and the blocks of it that may have been written. */
-static inline const struct zdev_zone *zone_of(struct pool *pool, const struct group *g)
+/* The report of import on a member's zone, whose device is there; and the blocks of it that may
+ * have been written. */
+static inline const struct zdev_zone *member_zone(struct pool *pool, const struct group *g,
+                                                  unsigned k)
 {
-        return &group_dev(pool, g)->zones[g->member[0].zone];
+        return &pool->devs[g->member[k].dev].zones[g->member[k].zone];
 }
 
-static inline uint64_t zone_end_of(struct pool *pool, const struct group *g)
+static inline uint64_t member_end(struct pool *pool, const struct group *g, unsigned k)
 {
-        return MIN((uint64_t)g->cap, zone_end(zone_of(pool, g)));
+        return MIN((uint64_t)g->cap, zone_end(member_zone(pool, g, k)));
 }
 
 #endif

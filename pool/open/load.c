@@ -83,6 +83,22 @@ static int take_page(struct import *im, const struct job *j)
         return rc;
 }
 
+/* Some member had it wrong: it is written anew by the checkpoint that ends the import. */
+static void heal_page(struct import *im, const struct job *j)
+{
+        struct volume *vol;
+
+        im->pool->healed++;
+        if (!j->inode) {
+                tree_dirty_page_at(im->pool, j->tree, j->level, j->index, j->entry.addr);
+                return;
+        }
+        list_for_each (vol, &im->pool->volumes, node) {
+                if (vol->slot == j->index)
+                        vol->dirty = true;
+        }
+}
+
 static void pump(struct import *im);
 
 static void job_done(struct block_read *read, int status)
@@ -92,6 +108,8 @@ static void job_done(struct block_read *read, int status)
 
         if (status == 0 && im->status == 0)
                 status = j->inode ? take_inode(im, j) : take_page(im, j);
+        if (status == 0 && im->status == 0 && read->bad)
+                heal_page(im, j);
         if (status < 0 && im->status == 0)
                 im->status = status;
         pool_block_put(im->pool, read->buf);

@@ -4,6 +4,7 @@
  */
 #include "pool/internal.h"
 #include "pool/open/import.h"
+#include "pool/space/mirror.h"
 
 static void next_group(struct import *im);
 
@@ -69,9 +70,13 @@ static void next_group(struct import *im)
                 if (rg->state != ROOT_GROUP_OPEN || rg->cls != CLASS_TABLE || !rg->wp ||
                     g->state != GROUP_SEALED)
                         continue;
+                int k = member_pick(pool, g, rg->wp, 0);
+                if (k < 0)
+                        continue;
                 walk_fini(&im->walk);
                 im->walk = (struct walk){.pool = pool,
                                          .group = g,
+                                         .member = (unsigned)k,
                                          .end = rg->wp,
                                          .found = header_found,
                                          .done = walked,

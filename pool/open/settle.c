@@ -6,11 +6,15 @@
 #include "pool/internal.h"
 #include "pool/log/walk.h"
 #include "pool/open/import.h"
+#include "pool/space/mirror.h"
+
+#include <string.h>
 
 struct zone_op {
         struct pio pio;
         struct import *im;
         struct group *group;
+        unsigned member;
 };
 
 static void checkpoint_next(struct import *im);
@@ -22,7 +26,7 @@ static void zone_op_done(struct pio *p, int status)
         struct group *g = z->group;
         struct pool *pool = p->pool;
 
-        group_dev(pool, g)->written++;
+        member_dev(pool, g, z->member)->written++;
         if (p->io.op == ZDEV_RESET) {
                 if (status == 0) {
                         g->needs_reset = false;
@@ -36,7 +40,7 @@ static void zone_op_done(struct pio *p, int status)
                 checkpoint_next(im);
 }
 
-static void zone_op(struct import *im, struct group *g, enum zdev_op op)
+static void zone_op(struct import *im, struct group *g, unsigned k, enum zdev_op op)
 {
         struct zone_op *z = pool_alloc(im->pool, sizeof(*z));
 
@@ -44,24 +48,66 @@ static void zone_op(struct import *im, struct group *g, enum zdev_op op)
                 return; /* a reset is asked for again at run time, a finish is not needed */
         z->im = im;
         z->group = g;
+        z->member = k;
         z->pio.cb = zone_op_done;
-        z->pio.io = (struct zdev_io){.op = op, .zone = g->member[0].zone};
+        z->pio.io = (struct zdev_io){.op = op, .zone = g->member[k].zone};
         im->pending++;
-        pio_submit(im->pool, group_dev(im->pool, g)->dev, &z->pio);
+        pio_submit(im->pool, member_dev(im->pool, g, k)->dev, &z->pio);
+}
+
+static bool zone_partial(const struct zdev_zone *zone)
+{
+        return zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED;
+}
+
+/* Nothing that counts: the zones are free, each by itself. What a recovery found of no worth has
+ * the group's generation, so the next life gets another. */
+static void set_free(struct import *im, struct group *g)
+{
+        struct pool *pool = im->pool;
+        const struct pdev *d = group_dev(pool, g);
+        bool empty = pdev_usable(d) && member_zone(pool, g, 0)->state == ZDEV_ZONE_EMPTY;
+
+        for (unsigned k = 1; k < g->width; k++) {
+                struct group *own = pool->groups[g->lent[k]];
+                own->width = 1;
+                set_free(im, own);
+        }
+        g->tail = g->wp = g->summary = 0;
+        g->last_seq = g->last_sum = 0;
+        g->state = GROUP_FREE;
+        g->needs_reset = !empty;
+        if (!empty || g->width > 1)
+                g->generation++;
+        g->width = g->copies = 1;
+        g->cap = g->zone_cap;
+}
+
+/* All members end where the group does, and can be written on. */
+static bool can_go_on(struct pool *pool, const struct group *g)
+{
+        if (group_away(pool, g) || !g->tail || g->tail >= g->cap ||
+            g->width < width_for(pool, g->copies))
+                return false;
+        for (unsigned k = 0; k < g->width; k++)
+                if (!pdev_usable(member_dev(pool, g, k)) || g->member[k].good != MEMBER_GOOD ||
+                    !zone_partial(member_zone(pool, g, k)) || g->tail != member_end(pool, g, k))
+                        return false;
+        return true;
 }
 
 static void settle_walked(struct import *im, struct group *g, bool was_free)
 {
         struct pool *pool = im->pool;
-        const struct zdev_zone *zone = zone_of(pool, g);
         bool pages = true, summary = false;
-        uint32_t n = 0;
+        uint32_t end[POOL_MAX_GROUP_WIDTH];
 
+        for (unsigned k = 0; k < g->width; k++)
+                end[k] = g->tail;
         for (uint32_t i = im->first[g->id]; i != UINT32_MAX; i = im->found[i].next) {
                 const struct found *f = &im->found[i];
                 if (f->dropped)
                         continue;
-                n++;
                 pages &= f->h.cls == CLASS_TABLE; /* which hold nothing but pages and inodes */
                 summary = f->h.kind == HEADER_SUMMARY;
                 g->cls = (enum cls)f->h.cls;
@@ -69,23 +115,24 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 g->last_seq = f->h.seq;
                 g->last_sum = f->h.sum;
                 g->summary = summary ? f->h.header_blocks : 0;
+                for (unsigned k = 0; k < g->width; k++)
+                        if (f->members >> k & 1)
+                                end[k] = g->tail;
         }
         g->wp = g->tail;
         if (was_free && pages) {
-                g->tail = g->wp = g->summary = 0;
-                g->last_seq = g->last_sum = 0;
-                g->state = GROUP_FREE;
-                g->needs_reset = zone->state != ZDEV_ZONE_EMPTY;
+                set_free(im, g);
                 return;
         }
+        for (unsigned k = 0; k < g->width; k++)
+                if (pdev_usable(member_dev(pool, g, k)) && end[k] < g->tail)
+                        g->member[k].good = MIN(g->member[k].good, end[k]);
         struct stream *s = pool_stream(pool, g->cls, g->copies);
         while (s->open && s->next && g->cls != CLASS_TABLE)
                 s = s->next;
         if (summary) {
                 g->state = GROUP_SEALED;
-        } else if (g->tail == zone_end_of(pool, g) && g->tail < g->cap && !s->open && g->tail &&
-                   !group_away(pool, g) &&
-                   (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED)) {
+        } else if (!s->open && can_go_on(pool, g)) {
                 g->state = GROUP_OPEN;
                 g->nosummary = true;
                 s->open = g;
@@ -113,6 +160,38 @@ static int sort_by_group(struct import *im)
         return 0;
 }
 
+/* Zones that went bad one by one. */
+static void look_at_zones(struct pool *pool, struct group *g)
+{
+        for (unsigned k = 0; k < g->width; k++) {
+                if (!pdev_usable(member_dev(pool, g, k)))
+                        continue;
+                enum zdev_zone_state state = member_zone(pool, g, k)->state;
+                if (state == ZDEV_ZONE_OFFLINE && g->width > 1)
+                        g->member[k].good = 0;
+                if (state == ZDEV_ZONE_READONLY)
+                        g->failing = true;
+        }
+}
+
+static void settle_zones(struct import *im, struct group *g)
+{
+        struct pool *pool = im->pool;
+
+        for (unsigned k = 0; k < g->width; k++) {
+                if (!pdev_usable(member_dev(pool, g, k)))
+                        continue;
+                const struct zdev_zone *zone = member_zone(pool, g, k);
+                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
+                if (gone && g->state == GROUP_FREE)
+                        g->state = GROUP_BAD;
+                if (g->state == GROUP_FREE && g->needs_reset)
+                        zone_op(im, g, k, ZDEV_RESET);
+                else if (g->state == GROUP_SEALED && zone_partial(zone))
+                        zone_op(im, g, k, ZDEV_FINISH);
+        }
+}
+
 void settle_start(struct import *im)
 {
         struct pool *pool = im->pool;
@@ -126,22 +205,19 @@ void settle_start(struct import *im)
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 uint8_t was = im->root.groups[i].state;
-                if (was == ROOT_GROUP_BAD || was == ROOT_GROUP_GONE)
+                if (was == ROOT_GROUP_BAD || was == ROOT_GROUP_LENT || was == ROOT_GROUP_GONE ||
+                    g->state == GROUP_LENT || g->state == GROUP_FREE)
                         continue;
-                const struct zdev_zone *zone = zone_of(pool, g);
-                bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
                 if (was == ROOT_GROUP_SEALED)
                         g->state = GROUP_SEALED;
                 else
                         settle_walked(im, g, was == ROOT_GROUP_FREE);
-                if (gone && g->state == GROUP_FREE)
-                        g->state = GROUP_BAD;
-                if (g->state == GROUP_FREE && g->needs_reset)
-                        zone_op(im, g, ZDEV_RESET);
-                else if (g->state == GROUP_SEALED && !gone &&
-                         (zone->state == ZDEV_ZONE_OPEN || zone->state == ZDEV_ZONE_CLOSED))
-                        zone_op(im, g, ZDEV_FINISH);
+                if (g->state == GROUP_SEALED)
+                        look_at_zones(pool, g);
         }
+        for (uint32_t i = 0; i < pool->ngroups; i++)
+                if (pool->groups[i]->state == GROUP_FREE || pool->groups[i]->state == GROUP_SEALED)
+                        settle_zones(im, pool->groups[i]);
         if (!--im->pending)
                 checkpoint_next(im);
 }
@@ -166,6 +242,11 @@ static void checkpoint_next(struct import *im)
                 if (g->state == GROUP_SEALED && !g->live)
                         group_emptied(pool, g);
         }
+        memset(pool->live_of, 0, sizeof(pool->live_of));
+        for (uint32_t i = 0; i < pool->ngroups; i++)
+                if (pool->groups[i]->cls != CLASS_TABLE)
+                        pool->live_of[pool->groups[i]->copies] += pool->groups[i]->live;
+        pool->rebuild = true;
         space_init(pool);
         bitmap_clear_range(&pool->slots, 0, MAX_VOLUMES);
         list_for_each (vol, &pool->nodes, all) {

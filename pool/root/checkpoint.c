@@ -22,6 +22,7 @@
  */
 #include "pool/internal.h"
 #include "pool/root/label.h"
+#include "pool/space/mirror.h"
 #include "pool/table/catalog.h"
 
 #include "base/crc32c.h"
@@ -29,7 +30,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FAILURES = 3, DEFAULT_PERMILLE = 50, SOON_FREE = 6, ROOTS_WORTH = 128 };
+enum {
+        MAX_FAILURES = 3,
+        MAX_LABEL_FAILURES = 2,
+        DEFAULT_PERMILLE = 50,
+        SOON_FREE = 6,
+        ROOTS_WORTH = 128
+};
 
 /* What recovery may have to walk. */
 static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
@@ -277,6 +284,7 @@ static void freeze(struct pool *pool)
         c->seq = pool->seq;
         root_fini(&c->root);
         pool->table_failed = false;
+        streams_leave_failed(pool);
         int rc = save_tables(pool);
         if (rc == 0)
                 rc = root_note(pool);
@@ -316,6 +324,7 @@ static void succeed(struct pool *pool)
 
         pool->generation = c->root.generation;
         c->root_stands = true;
+        devices_recorded(pool);
         if (!c->releasing)
                 covered(pool);
         for (uint32_t i = 0; i < pool->ngroups; i++) {
@@ -357,6 +366,10 @@ static void root_written(struct label_write *w, int status)
         if (status < 0) {
                 c->status = status;
                 pool_device_error(pool, w->pdev, status);
+                if (++w->pdev->label_failures >= MAX_LABEL_FAILURES && pool->nusable > 1)
+                        device_fail(pool, w->pdev, status);
+        } else {
+                w->pdev->label_failures = 0;
         }
         pool_release(w);
         if (--c->pending)
@@ -371,6 +384,7 @@ static void root_written(struct label_write *w, int status)
         c->state = CKPT_FLUSH_ROOT;
         c->flush.done = roots_durable;
         c->flush.ctx = pool;
+        c->flush.ckpt = true;
         flush_add(pool, &c->flush);
 }
 
@@ -402,7 +416,8 @@ static void write_roots(struct pool *pool)
                 c->pending++;
                 label_write_start(w);
         }
-        c->pending--;
+        if (!--c->pending) /* no device is left to write to */
+                fail(pool, c->status ? c->status : -EIO);
 }
 
 static void pages_durable(struct flush_wait *w, int status)
@@ -438,7 +453,7 @@ static void release(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        if (!root_choose_released(pool))
+        if (pool->unrecorded || !root_choose_released(pool))
                 return;
         c->state = CKPT_RELEASE_FLUSH;
         c->releasing = true;
@@ -446,6 +461,7 @@ static void release(struct pool *pool)
         c->seq = pool->seq;
         c->flush.done = emptying_durable;
         c->flush.ctx = pool;
+        c->flush.ckpt = true;
         flush_add(pool, &c->flush);
 }
 
@@ -453,7 +469,7 @@ static void release(struct pool *pool)
 
 static bool free_wanted(const struct pool *pool)
 {
-        return pool->count.free_blocks <= SOON_FREE * (uint64_t)pool->max_cap;
+        return groups_free_blocks(pool) <= SOON_FREE * (uint64_t)pool->max_cap;
 }
 
 /* So many groups that the root is nothing beside them, or what there is. */
@@ -474,7 +490,7 @@ static bool worth_freeing(const struct pool *pool)
         if (!groups || !free_wanted(pool))
                 return false;
         return (uint64_t)groups * pool->min_cap >= 8 * pool->ndirty || groups >= 3 ||
-               pool->count.free_blocks <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
+               groups_free_blocks(pool) <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
 }
 
 /* Blocks of log that recovery may have to walk. A large table is given the time that its share of
@@ -513,7 +529,8 @@ static bool room_ready(struct pool *pool)
         uint64_t pages = pool->ndirty + 2 * catalog_blocks(pool) + 8;
         uint64_t groups = pages / MAX(pool->min_cap / 2, 1u) + 2;
 
-        if (pool->count.ready >= MIN(groups, pool->count.free))
+        unsigned width = width_for(pool, pool->copies);
+        if (groups_formable(pool, width, true) >= MIN(groups, groups_free(pool)))
                 return true;
         group_start_resets(pool);
         return false;
@@ -549,5 +566,6 @@ void ckpt_poll(struct pool *pool)
         c->state = CKPT_FLUSH;
         c->flush.done = pages_durable;
         c->flush.ctx = pool;
+        c->flush.ckpt = true;
         flush_add(pool, &c->flush);
 }

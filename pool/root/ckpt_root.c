@@ -1,6 +1,7 @@
 /* The root of a checkpoint: groups and counters as they stand at the freeze, then its bytes for
  * each device. What is sealed and holds nothing live is noted as free, with its next generation. */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,12 +41,33 @@ static void note_group(const struct group *g, struct root_group *r)
         case GROUP_GONE:
                 r->state = ROOT_GROUP_GONE;
                 break;
+        case GROUP_LENT:
+                r->state = ROOT_GROUP_LENT;
+                break;
         }
         if (g->freeing) {
                 r->state = ROOT_GROUP_FREE;
                 r->generation++;
                 r->wp = r->summary = 0;
                 r->last_seq = r->last_sum = 0;
+                r->width = r->copies = 1;
+                r->member[0].good = MEMBER_GOOD;
+                r->cap = r->zone_cap;
+        }
+}
+
+static uint8_t root_device_state(const struct pdev *d)
+{
+        return d->error && pdev_holds(d) ? ROOT_DEVICE_OUT : ROOT_DEVICE_IN_USE;
+}
+
+/* The zones a group that is freed had borrowed are free with it. */
+static void note_returned(const struct pool *pool, const struct group *g, struct root *r)
+{
+        for (unsigned k = 1; k < g->width; k++) {
+                struct root_group *own = &r->groups[g->lent[k]];
+                own->state = ROOT_GROUP_FREE;
+                own->width = own->copies = 1;
         }
 }
 
@@ -57,7 +79,8 @@ static void note_device(const struct pool *pool, const struct pdev *d, struct ro
             .uuid = d->uuid,
             .nr_zones = d->nr_zones,
             .zone_blocks = d->zone_blocks,
-            .generation = pool->generation + 1,
+            .state = root_device_state(d),
+            .generation = d->last_root,
             .slot = (uint8_t)(joined ? POOL_DEVICE_MEMBER : d->state),
             .removing = d->removing,
             .leaving_blocks = d->leaving_blocks,
@@ -68,6 +91,7 @@ int root_note(struct pool *pool)
 {
         struct root *r = &pool->ckpt.root;
 
+        members_mark_stale(pool);
         *r = (struct root){
             .version = POOL_FORMAT_VERSION,
             .generation = pool->generation + 1,
@@ -102,6 +126,9 @@ int root_note(struct pool *pool)
                 g->freeing = g->state == GROUP_SEALED && !g->live && !g->busy;
                 note_group(g, &r->groups[i]);
         }
+        for (uint32_t i = 0; i < pool->ngroups; i++)
+                if (pool->groups[i]->freeing)
+                        note_returned(pool, pool->groups[i], r);
         return 0;
 }
 
@@ -112,7 +139,7 @@ void root_note_tables(struct pool *pool)
                 struct root_group *r = &pool->ckpt.root.groups[i];
                 uint32_t live = r->live; /* of the tables this root names */
                 if (g->cls != CLASS_TABLE || g->freeing || g->state == GROUP_FREE ||
-                    g->state == GROUP_PARKED || g->state == GROUP_GONE)
+                    g->state == GROUP_PARKED || g->state == GROUP_GONE || g->state == GROUP_LENT)
                         continue;
                 note_group(g, r);
                 r->live = live;
@@ -145,6 +172,7 @@ void root_note_released(struct pool *pool, uint64_t durable)
                 note_group(g, &r->groups[i]);
                 r->groups[i].live = live;
                 r->groups[i].flags |= ROOT_GROUP_RELEASED;
+                note_returned(pool, g, r);
         }
 }
 
@@ -158,7 +186,8 @@ int root_encode_all(struct pool *pool)
         c->bufs = calloc(c->nbufs, sizeof(*c->bufs));
         for (uint32_t i = 0; c->bufs && i < c->nbufs; i++) {
                 void *buf = NULL;
-                if (!pdev_labelled(&pool->devs[i]))
+                if (!pdev_labelled(&pool->devs[i]) ||
+                    c->root.devices[i].state != ROOT_DEVICE_IN_USE)
                         continue;
                 if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))
                         return -ENOMEM;

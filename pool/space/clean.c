@@ -6,6 +6,10 @@
  * MOVE records in the cleaning class, many at a time so that they share headers; table pages and
  * inodes are only marked changed: the next checkpoint writes them elsewhere.
  *
+ * Rebuilding is the same: the victim is a group that has fewer whole members than it should, and
+ * what lives there goes to one that has them all. It is paced by time and by what users write, and
+ * leaves off while room is short.
+ *
  * Pace: none while plenty of groups are free, or would be by a release; below that, so many blocks
  * for every block users write, more the fewer are free, and users wait for it when it falls behind;
  * all it can while users wait for a group.
@@ -13,6 +17,7 @@
  */
 #include "pool/internal.h"
 #include "pool/log/walk.h"
+#include "pool/space/mirror.h"
 #include "pool/table/batch_pins.h"
 
 #include "base/crc32c.h"
@@ -20,6 +25,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+        REBUILD_PER_WRITE = 2, /* blocks moved for each that users write, */
+        REBUILD_PER_TICK = 256, /* and for each tick: 100 MiB a second */
+        REBUILD_TICK_NS = 10 * 1000 * 1000,
+        REBUILD_BURST = 1024,
+};
 enum {
         CHUNK = 250,
         BEHIND = 2 * CHUNK,
@@ -36,6 +47,8 @@ struct cleaner {
         uint8_t *win; /* a stretch of the victim, */
         uint32_t win_off, win_n; /* which, blocks; n 0: none */
         uint32_t win_cap;
+        unsigned member; /* which is read, */
+        unsigned tried; /* and those that gave nothing, a bit each */
         uint32_t off; /* where its next header stands */
         uint64_t prev_seq, prev_sum;
         struct list items; /* moves not queued yet */
@@ -47,6 +60,10 @@ struct cleaner {
         bool marked; /* table pages of the victim: they go with the next checkpoint */
         uint64_t paid; /* user blocks already answered with cleaning */
         uint64_t credit; /* blocks that may be moved */
+        bool rebuilding; /* the victim is short of a member, or on a failing zone */
+        bool early; /* it is left before its end */
+        uint64_t rebuild_credit; /* blocks that may be moved for that */
+        uint64_t tick_ns;
         uint64_t stuck_seq, stuck_root; /* no victim was worth it: not before something changed */
         bool stuck;
 };
@@ -71,13 +88,13 @@ void clean_fini(struct pool *pool)
 
 static uint32_t comfortable(const struct pool *pool)
 {
-        return COMFORT_FREE + pool->ngroups / COMFORT_SHARE;
+        return COMFORT_FREE + pool->ngroups / width_for(pool, pool->copies) / COMFORT_SHARE;
 }
 
 /* Free, or as soon as a release says so. */
 static uint32_t soon_free(const struct pool *pool)
 {
-        return pool->count.free + pool->count.emptied - pool->count.limbo;
+        return groups_free(pool) + pool->count.emptied - pool->count.limbo;
 }
 
 static uint64_t credit_limit(const struct pool *pool)
@@ -94,19 +111,22 @@ bool clean_behind(const struct pool *pool)
 {
         const struct cleaner *c = pool->cleaner;
 
-        return (c->reading || c->writing) && c->credit >= MIN(credit_limit(pool), (uint64_t)BEHIND);
+        return !c->rebuilding && (c->reading || c->writing) &&
+               c->credit >= MIN(credit_limit(pool), (uint64_t)BEHIND);
 }
 
 /* Users wait for a group, or nobody can have one soon. */
 static bool urgent(const struct pool *pool)
 {
-        for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
-                const struct stream *s = &pool->streams[CLASS_USER][n];
-                if (!list_empty(&s->items) && !stream_busy(s) &&
-                    (!stream_has_group(s) || s->starved))
-                        return true;
+        for (int c = 0; c < NCLASSES; c++) {
+                for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
+                        const struct stream *s = &pool->streams[c][n];
+                        if (!list_empty(&s->items) && !stream_busy(s) &&
+                            (!stream_has_group(s) || s->starved))
+                                return true;
+                }
         }
-        return pool->count.free + pool->count.emptied <= LOW_FREE || mover_wants_room(pool);
+        return groups_free(pool) + pool->count.emptied <= LOW_FREE || mover_wants_room(pool);
 }
 
 bool clean_idle(const struct pool *pool)
@@ -147,6 +167,7 @@ static struct group *choose(struct pool *pool)
 }
 
 static void step(struct cleaner *c);
+static void rescue(struct cleaner *c, const struct tree *t, uint64_t index, struct entry e);
 
 static void release(struct cleaner *c, bool walked)
 {
@@ -154,22 +175,31 @@ static void release(struct cleaner *c, bool walked)
 
         batch_pins_free(steal_ptr(&c->pins)); /* taken, and then the rest was found to be dead */
         g->busy = false;
-        if (g->live && walked)
+        if (g->live && walked && !c->early)
                 g->unclean = true; /* cannot be read, or goes with the next checkpoint */
-        if (c->marked && urgent(c->pool))
+        if (c->marked && (c->rebuilding || urgent(c->pool)))
                 ckpt_start(c->pool, NULL);
         c->marked = false;
         group_unref(c->pool, g);
         c->victim = NULL;
 }
 
-/* The pages that were held for it are not for its sake any more. */
-static void item_through(struct item *it)
+static void moved_one(struct cleaner *c)
 {
-        struct batch_pins *b = it->ctx;
+        c->writing--;
+        step(c);
+}
 
+/* The pages that were held for it are not for its sake any more. */
+static void pins_through(struct batch_pins *b)
+{
         if (!--b->users)
                 batch_pins_free(b);
+}
+
+static void item_through(struct item *it)
+{
+        pins_through(it->ctx);
 }
 
 static void moved(struct item *it, int status)
@@ -178,8 +208,7 @@ static void moved(struct item *it, int status)
         struct cleaner *c = b->ctx;
 
         item_through(it);
-        c->writing--;
-        step(c);
+        moved_one(c);
 }
 
 /* All at once, so that they share a header. */
@@ -198,6 +227,49 @@ static void queue_moves(struct cleaner *c)
         stream_kick(c->pool, s);
 }
 
+/* A block that was wrong in the window: asked for by itself, of every member. */
+struct rescue {
+        struct block_read read;
+        struct cleaner *c;
+        struct batch_pins *pins;
+        uint64_t tree, index;
+};
+
+static void rescued(struct block_read *read, int status)
+{
+        struct rescue *r = container_of(read, struct rescue, read);
+        struct cleaner *c = r->c;
+        struct tree *t = pool_tree(c->pool, r->tree);
+
+        if (status == 0 && t && !read->bad) /* else it is healed already */
+                heal_block(c->pool, t, r->index, read->entry, read->buf, 0);
+        pool_block_put(c->pool, read->buf);
+        pins_through(r->pins);
+        pool_release(r);
+        moved_one(c);
+}
+
+static void rescue(struct cleaner *c, const struct tree *t, uint64_t index, struct entry e)
+{
+        struct rescue *r = pool_alloc(c->pool, sizeof(*r));
+
+        if (!r || !(r->read.buf = pool_block_get(c->pool))) {
+                pool_release(r);
+                return;
+        }
+        r->c = c;
+        r->tree = t->id;
+        r->index = index;
+        r->pins = c->pins;
+        r->pins->users++;
+        r->read.vol = t->vol;
+        r->read.block = index;
+        r->read.verify = true;
+        r->read.done = rescued;
+        c->writing++;
+        block_read_from(c->pool, &r->read, e, c->member);
+}
+
 static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct entry e,
                        const uint8_t *data)
 {
@@ -205,8 +277,7 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
         struct item *it = NULL;
 
         if (crc32c(0, data, ZP_BLOCK) != e.crc) {
-                pool_event_send(pool, POOL_EVENT_CORRUPTION, -EILSEQ, c->victim->member[0].dev,
-                                t->vol, index);
+                rescue(c, t, index, e);
                 return;
         }
         it = item_new(pool, RECORD_MOVE, t->id, index);
@@ -223,7 +294,8 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
         c->pins->users++;
         list_add_tail(&c->items, &it->node);
         c->nitems++;
-        c->credit -= MIN(c->credit, 1u);
+        uint64_t *credit = c->rebuilding ? &c->rebuild_credit : &c->credit;
+        *credit -= MIN(*credit, 1u);
 }
 
 /* The moves that wait find no group, and nothing is under way that would give one: they are only
@@ -313,15 +385,22 @@ static void drop_pages(struct cleaner *c)
                 batch_pins_free(b);
 }
 
+/* The member read so far is of no use at this place. */
+static void other_member(struct cleaner *c)
+{
+        c->win_n = 0;
+        c->tried |= 1u << c->member;
+        c->ended = member_pick(c->pool, c->victim, c->off + 1, c->tried) < 0;
+}
+
 static void window_read(struct pio *p, int status)
 {
         struct cleaner *c = container_of(p, struct cleaner, pio);
 
         c->reading = false;
         if (status < 0) {
-                c->win_n = 0;
-                c->ended = true;
-                pool_device_error(c->pool, group_dev(c->pool, c->victim), status);
+                pool_device_error(c->pool, member_dev(c->pool, c->victim, c->member), status);
+                other_member(c);
         }
         step(c);
 }
@@ -329,7 +408,18 @@ static void window_read(struct pio *p, int status)
 /* Reads the victim from off on, at least so many blocks. */
 static void read_window(struct cleaner *c, uint32_t least)
 {
-        struct pdev *d = group_dev(c->pool, c->victim);
+        bool stay = !(c->tried >> c->member & 1) &&
+                    member_dev(c->pool, c->victim, c->member)->dev &&
+                    member_good(c->victim, c->member, c->off + least);
+        int k = stay ? (int)c->member : member_pick(c->pool, c->victim, c->off + least, c->tried);
+        if (k < 0) {
+                c->ended = true;
+                return;
+        }
+        if (c->member != (unsigned)k)
+                c->win_n = 0;
+        c->member = (unsigned)k;
+        struct pdev *d = member_dev(c->pool, c->victim, c->member);
         uint32_t n = MAX(least, MIN((uint32_t)WINDOW, d->dev->geo.max_io_blocks));
 
         if (c->win_cap < n) {
@@ -346,7 +436,8 @@ static void read_window(struct cleaner *c, uint32_t least)
         /* what is there already stays; the rest in one go, or what one read takes */
         uint32_t have = c->win_n && c->win_off == c->off ? c->win_n : 0;
         uint32_t want =
-            MIN(MIN(n - have, c->victim->tail - c->off - have), d->dev->geo.max_io_blocks);
+            MIN(MIN(n - have, MIN(c->victim->tail, c->victim->member[k].good) - c->off - have),
+                d->dev->geo.max_io_blocks);
         c->win_off = c->off;
         c->win_n = have + want;
         c->reading = true;
@@ -354,7 +445,7 @@ static void read_window(struct cleaner *c, uint32_t least)
         c->pio.cb = window_read;
         c->pio.io = (struct zdev_io){
             .op = ZDEV_READ,
-            .zone = c->victim->member[0].zone,
+            .zone = c->victim->member[c->member].zone,
             .block = c->off + have,
             .nblocks = want,
             .iov = &c->pio.iov,
@@ -384,7 +475,7 @@ static void clean_batch(struct cleaner *c)
             !walk_follows(c->pool, c->victim, &h, c->off, c->victim->tail, c->prev_seq,
                           c->prev_sum) ||
             h.kind != HEADER_BATCH) {
-                c->ended = true;
+                other_member(c);
                 return;
         }
         if (c->off + h.header_blocks + h.data_blocks > have) {
@@ -392,7 +483,7 @@ static void clean_batch(struct cleaner *c)
                 return;
         }
         if (header_verify(&h, buf, c->pool->secret) < 0) {
-                c->ended = true;
+                other_member(c);
                 return;
         }
         if (h.cls == CLASS_TABLE && c->pool->ndirty &&
@@ -414,9 +505,14 @@ static void clean_batch(struct cleaner *c)
         c->prev_sum = h.sum;
 }
 
-static void begin(struct cleaner *c, struct group *g)
+static void begin(struct cleaner *c, struct group *g, bool rebuild)
 {
         g->busy = true;
+        c->rebuilding = rebuild;
+        c->early = false;
+        int k = member_pick(c->pool, g, g->tail, 0);
+        c->tried = 0;
+        c->member = k < 0 ? 0 : (unsigned)k;
         group_ref(g);
         c->victim = g;
         c->ended = false;
@@ -429,7 +525,7 @@ static bool must_wait(struct cleaner *c)
 {
         if (c->wait_root > c->pool->generation && c->pool->ckpt.state != CKPT_IDLE)
                 return true;
-        if (!urgent(c->pool) && !c->credit)
+        if (c->rebuilding ? !c->rebuild_credit : !urgent(c->pool) && !c->credit)
                 return true;
         if (!c->marked || c->pool->ndirty < space_dirty_limit(c->pool))
                 return false;
@@ -445,6 +541,9 @@ static void step(struct cleaner *c)
         while (!c->pool->dead && c->victim && !c->reading && !c->loading) {
                 if (!c->victim->live)
                         c->ended = true; /* the rest of the walk would find nothing */
+                if (c->rebuilding && !c->ended &&
+                    (urgent(c->pool) || (!c->stuck && c->credit >= credit_limit(c->pool))))
+                        c->early = c->ended = true; /* room first */
                 if (c->nitems >= CHUNK || c->ended) {
                         if (c->writing >= CHUNK || (c->ended && c->writing && !c->nitems))
                                 return;
@@ -472,6 +571,39 @@ static void pace(struct cleaner *c)
         if (have < want)
                 c->credit += wrote * (want + 8 * (want - have)) / want;
         c->credit = MIN(c->credit, credit_limit(pool));
+        c->rebuild_credit = MIN(c->rebuild_credit + REBUILD_PER_WRITE * wrote, REBUILD_BURST);
+}
+
+void clean_tick(struct pool *pool, uint64_t now)
+{
+        struct cleaner *c = pool->cleaner;
+
+        if (now - c->tick_ns < REBUILD_TICK_NS)
+                return;
+        c->tick_ns = now;
+        c->rebuild_credit = MIN(c->rebuild_credit + REBUILD_PER_TICK, REBUILD_BURST);
+}
+
+uint64_t clean_next_tick_ns(const struct pool *pool)
+{
+        const struct cleaner *c = pool->cleaner;
+        bool waits = pool->running && !pool->readonly && !c->rebuild_credit &&
+                     (pool->rebuild || (c->victim && c->rebuilding));
+
+        return waits ? c->tick_ns + REBUILD_TICK_NS : UINT64_MAX;
+}
+
+/* A group that is short of a member and can be copied to one that is not. */
+static struct group *choose_short(struct pool *pool)
+{
+        for (uint32_t i = 0; pool->rebuild && i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy &&
+                    !group_away(pool, g) && group_short(pool, g))
+                        return g;
+        }
+        pool->rebuild = false;
+        return NULL;
 }
 
 void clean_poll(struct pool *pool)
@@ -485,8 +617,12 @@ void clean_poll(struct pool *pool)
                 step(c);
                 return;
         }
-        if (!urgent(pool) && (!c->credit || !clean_wanted(pool)))
+        if (!urgent(pool) && (!c->credit || !clean_wanted(pool))) {
+                struct group *shy = c->rebuild_credit ? choose_short(pool) : NULL;
+                if (shy)
+                        begin(c, shy, true);
                 return;
+        }
         if (c->stuck && c->stuck_seq == pool->seq && c->stuck_root == pool->generation)
                 return;
         struct group *g = choose(pool);
@@ -494,5 +630,7 @@ void clean_poll(struct pool *pool)
         c->stuck_seq = pool->seq;
         c->stuck_root = pool->generation;
         if (g)
-                begin(c, g);
+                begin(c, g, false);
+        else if (!urgent(pool) && c->rebuild_credit && (g = choose_short(pool)))
+                begin(c, g, true);
 }

@@ -3,6 +3,7 @@
 #define ZONEPOOL_POOL_SPACE_CLEAN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct pool;
 struct cleaner;
@@ -16,5 +17,8 @@ bool clean_wanted(const struct pool *pool);
 bool clean_behind(const struct pool *pool);
 /* Nothing is being moved, and nothing will be unless something changes. */
 bool clean_idle(const struct pool *pool);
+/* Time passes: rebuilding goes on. */
+void clean_tick(struct pool *pool, uint64_t now);
+uint64_t clean_next_tick_ns(const struct pool *pool);
 
 #endif

@@ -8,18 +8,22 @@
  * recovery may use lies there, neither data nor records. The reset itself comes afterwards, when no
  * read is in flight any more.
  *
+ * A group that is to be mirrored borrows the zones of free groups on other devices when it is
+ * opened (mirror.c); they are LENT until it is freed.
+ *
  * Room: users may open a group only while the capacity of more than four (of the largest) is free,
  * cleaning while that of more than two is, or while what is left holds the next checkpoint anyway:
  * a checkpoint always finds room, cleaning always goes on. More than one open group a kind is
  * never needed, and had only where free groups are plenty.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const uint32_t keep_free[] = {[CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
-enum { RESETS_AT_ONCE = 4 };
+enum { RESETS_AT_ONCE = 4, FINISH_TRIES = 4 };
 
 struct pdev *group_dev(struct pool *pool, const struct group *g)
 {
@@ -63,6 +67,8 @@ void group_live_inc(struct pool *pool, uint64_t addr)
 {
         struct group *g = pool->groups[addr_group(addr)];
 
+        if (g->cls != CLASS_TABLE)
+                pool->live_of[g->copies]++;
         if (!g->live++ && g->state == GROUP_SEALED)
                 group_not_emptied(pool, g);
 }
@@ -71,6 +77,8 @@ void group_live_dec(struct pool *pool, uint64_t addr)
 {
         struct group *g = pool->groups[addr_group(addr)];
 
+        if (g->cls != CLASS_TABLE)
+                pool->live_of[g->copies]--;
         if (--g->live || g->state != GROUP_SEALED)
                 return;
         group_emptied(pool, g);
@@ -125,37 +133,73 @@ bool group_away(const struct pool *pool, const struct group *g)
         return false;
 }
 
+bool group_counts(const struct pool *pool, const struct group *g)
+{
+        return g->state != GROUP_BAD && g->state != GROUP_GONE &&
+               pool->devs[g->member[0].dev].state == POOL_DEVICE_MEMBER;
+}
+
 void group_park(struct pool *pool, struct group *g)
 {
         g->state = GROUP_PARKED;
-        pool->count.free--;
-        pool->count.free_blocks -= g->cap;
-        if (g->needs_reset)
+        group_count(pool, g);
+}
+
+void group_count(struct pool *pool, struct group *g)
+{
+        struct pdev *d = group_dev(pool, g);
+        bool counts = g->state == GROUP_FREE && pdev_takes(d);
+
+        if (counts == g->counted)
                 return;
-        list_del(&g->node);
-        group_dev(pool, g)->nfree--;
-        pool->count.ready--;
+        g->counted = counts;
+        pool->count.free += counts ? 1 : -1;
+        d->nzones_free += counts ? 1 : -1;
+        if (counts)
+                pool->count.free_blocks += g->cap;
+        else
+                pool->count.free_blocks -= g->cap;
+        if (counts && !g->needs_reset)
+                ready(pool, g);
+        if (!counts && !g->needs_reset) {
+                list_del(&g->node);
+                d->nfree--;
+                pool->count.ready--;
+        }
+}
+
+static void make_free(struct pool *pool, struct group *g)
+{
+        g->state =
+            pdev_takes(group_dev(pool, g)) || group_dev(pool, g)->error ? GROUP_FREE : GROUP_PARKED;
+        g->width = g->copies = 1;
+        g->member[0].good = MEMBER_GOOD;
+        g->cap = g->zone_cap;
+        g->wp = g->tail = 0;
+        g->last_seq = g->last_sum = 0;
+        g->summary = 0;
+        g->nosummary = g->unclean = g->freeing = g->failing = false;
+        group_drop_summary(g);
+        group_count(pool, g);
 }
 
 void group_make_free(struct pool *pool, struct group *g)
 {
-        g->state = group_away(pool, g) ? GROUP_PARKED : GROUP_FREE;
-        g->wp = g->tail = 0;
-        g->last_seq = g->last_sum = 0;
-        g->summary = 0;
-        g->nosummary = g->unclean = g->freeing = false;
-        group_drop_summary(g);
-        if (g->state == GROUP_PARKED)
-                return;
-        pool->count.free++;
-        pool->count.free_blocks += g->cap;
-        if (!g->needs_reset)
-                ready(pool, g);
+        unsigned width = g->width;
+
+        for (unsigned k = 1; k < width; k++) { /* what it borrowed goes back */
+                struct group *own = pool->groups[g->lent[k]];
+                own->needs_reset = g->needs_reset;
+                own->behind = g;
+                make_free(pool, own);
+        }
+        make_free(pool, g);
 }
 
 static void bad(struct pool *pool, struct group *g)
 {
         g->state = GROUP_BAD;
+        group_count(pool, g);
         space_init(pool);
 }
 
@@ -175,15 +219,12 @@ static void reset_done(struct pio *p, int status)
         pool->resets--;
         if (status < 0) {
                 pool_device_error(pool, group_dev(pool, g), status);
-                if (g->state == GROUP_FREE) {
-                        pool->count.free--;
-                        pool->count.free_blocks -= g->cap;
-                }
-                bad(pool, g);
+                if (g->counted || g->state == GROUP_PARKED) /* else it waits for its device */
+                        bad(pool, g);
                 return;
         }
         group_dev(pool, g)->written++;
-        if (g->state == GROUP_FREE)
+        if (g->counted)
                 ready(pool, g);
         else
                 g->needs_reset = false;
@@ -197,6 +238,9 @@ void group_start_resets(struct pool *pool)
                 struct group *g = pool->groups[i];
                 if (g->state != GROUP_FREE || !g->needs_reset || g->resetting || g->refs)
                         continue;
+                if (!g->counted || (g->behind && g->behind->refs))
+                        continue;
+                g->behind = NULL;
                 struct reset *r = pool_alloc(pool, sizeof(*r));
                 if (!r)
                         return;
@@ -228,8 +272,9 @@ static bool checkpoint_fits(const struct pool *pool, uint32_t moves)
         uint64_t pages = pool->ndirty + catalog_blocks(pool) + 2u * moves + 8;
         uint64_t room = t ? t->cap - t->wp : 0;
 
-        if (pool->count.free_blocks > pool->max_cap)
-                room += pool->count.free_blocks - pool->max_cap;
+        uint64_t freed = groups_free_room(pool);
+        if (freed > groups_cap(pool))
+                room += freed - groups_cap(pool);
         return room > pages + pages / 4 + 8;
 }
 
@@ -247,7 +292,7 @@ static uint32_t count_open(const struct pool *pool, enum cls kind, uint32_t copi
                         if (copies && copies != i + 1)
                                 continue;
                         for (; s; s = s->next)
-                                n += s->open && (!d || s->open->member[0].dev == d->index);
+                                n += s->open && (!d || group_on(s->open, d->index));
                 }
         }
         return n;
@@ -274,9 +319,9 @@ static bool may_open(const struct pool *pool, const struct stream *s)
         const uint64_t cap = pool->max_cap;
 
         if (kind != CLASS_TABLE && count_open(pool, kind, s->copies, NULL))
-                return pool->count.free_blocks > (keep_free[CLASS_USER] + 2u) * cap &&
+                return groups_free_blocks(pool) > (keep_free[CLASS_USER] + 2u) * cap &&
                        extra_open(pool) < space_extra_groups(pool);
-        if (pool->count.free_blocks > keep_free[kind] * cap)
+        if (groups_free_blocks(pool) > keep_free[kind] * cap)
                 return true;
         return kind == CLASS_CLEAN && checkpoint_fits(pool, clean_queued(pool));
 }
@@ -289,14 +334,28 @@ bool group_moves_fit(const struct pool *pool, uint32_t copies, uint32_t blocks)
                         if (s->open && s->open->cap - s->open->wp > blocks + blocks / 64 + 4)
                                 return true;
         }
-        return pool->count.free_blocks > (uint64_t)keep_free[CLASS_CLEAN] * pool->max_cap ||
+        return groups_free_blocks(pool) > (uint64_t)keep_free[CLASS_CLEAN] * pool->max_cap ||
                checkpoint_fits(pool, blocks);
 }
 
-/* One open zone of each device is the label ring's and one the tables', who write to one group at a
- * time whatever they have placed; one is left to cleaning. */
-static bool has_slot(const struct pool *pool, const struct pdev *d, enum cls kind)
+/* Kinds, by numbers of copies, that have no open group yet and may need one. */
+static uint32_t none_open(const struct pool *pool)
 {
+        uint32_t n = 0;
+
+        for (uint32_t copies = 1; copies <= POOL_MAX_GROUP_WIDTH; copies++)
+                if (pool->volumes_of[copies])
+                        n += !count_open(pool, CLASS_USER, copies, NULL) +
+                             !count_open(pool, CLASS_CLEAN, copies, NULL);
+        return n;
+}
+
+/* One open zone of each device is the label ring's and one the tables', who write to one group at a
+ * time whatever they have placed; one is left to cleaning. A second group of a kind leaves one to
+ * each that has none. */
+static bool has_slot(const struct pool *pool, const struct pdev *d, const struct stream *s)
+{
+        enum cls kind = class_kind(s->cls);
         uint32_t open = d->dev->geo.max_open, active = d->dev->geo.max_active;
         uint32_t limit = open && active ? MIN(open, active) : MAX(open, active);
         uint32_t need = 1;
@@ -305,6 +364,8 @@ static bool has_slot(const struct pool *pool, const struct pdev *d, enum cls kin
                 return true;
         if (kind == CLASS_USER && !count_open(pool, CLASS_CLEAN, 0, d))
                 need++;
+        if (count_open(pool, kind, s->copies, NULL))
+                need = MAX(need, 1 + none_open(pool));
         return d->active + need + 2 <= limit;
 }
 
@@ -313,14 +374,15 @@ static uint32_t own_open(const struct stream *s, const struct pdev *d)
         uint32_t n = 0;
 
         for (s = s->queue; s; s = s->next)
-                n += s->open && s->open->member[0].dev == d->index;
+                n += s->open && group_on(s->open, d->index);
         return n;
 }
 
 /* Most free groups, less where the stream has open groups already; in turn among equals. NULL too
  * where far more is free on a device whose open zones are all taken: what is open there already is
- * to be used. */
-static struct pdev *choose_device(struct pool *pool, const struct stream *s)
+ * to be used. None of `but`. */
+static struct pdev *choose_device(struct pool *pool, const struct stream *s,
+                                  struct pdev *const *but, unsigned nbut)
 {
         struct pdev *best = NULL;
         uint64_t best_share = 0, blocked = 0;
@@ -328,10 +390,13 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s)
         pool->no_slot = false;
         for (uint32_t n = 0; n < pool->ndevs; n++) {
                 struct pdev *d = &pool->devs[(pool->next_dev + n) % pool->ndevs];
-                if (!pdev_takes(d) || !d->nfree)
+                bool taken = false;
+                for (unsigned k = 0; k < nbut; k++)
+                        taken |= but[k] == d;
+                if (taken || !pdev_takes(d) || !d->nfree)
                         continue;
                 uint64_t share = ((uint64_t)d->nfree << 16) / (1 + 2 * own_open(s, d));
-                if (!has_slot(pool, d, class_kind(s->cls))) {
+                if (!has_slot(pool, d, s)) {
                         pool->no_slot = true;
                         blocked = MAX(blocked, share);
                 } else if (!best || share > best_share) {
@@ -371,23 +436,42 @@ void group_add_data(struct group *g, uint32_t blocks, uint64_t written)
         g->written += (uint64_t)(off * (int64_t)blocks / (int64_t)g->data);
 }
 
+static struct group *take_zone(struct pool *pool, struct pdev *d, enum group_state state)
+{
+        struct group *g = list_first(&d->free, struct group, node);
+
+        g->state = state;
+        group_count(pool, g);
+        return g;
+}
+
 struct group *group_open(struct pool *pool, const struct stream *s)
 {
+        struct pdev *on[POOL_MAX_GROUP_WIDTH] = {NULL};
+        unsigned copies = s->cls == CLASS_TABLE ? pool->copies : s->copies;
+        unsigned width = width_for(pool, copies);
+
         if (!pool->count.ready || !may_open(pool, s))
                 return NULL;
-        struct pdev *best = choose_device(pool, s);
-        if (!best)
+        /* short of a copy only when that is on record; tables are what puts it there */
+        if (width < copies && pool->unrecorded && s->cls != CLASS_TABLE)
                 return NULL;
-        pool->next_dev = (best->index + 1) % pool->ndevs;
-        struct group *g = list_first(&best->free, struct group, node);
-        list_del(&g->node);
-        best->nfree--;
-        pool->count.ready--;
-        pool->count.free--;
-        pool->count.free_blocks -= g->cap;
-        g->state = GROUP_OPEN;
+        for (unsigned k = 0; k < width; k++) {
+                on[k] = choose_device(pool, s, on, k);
+                if (!on[k])
+                        return NULL;
+        }
+        pool->next_dev = (on[0]->index + 1) % pool->ndevs;
+        struct group *g = take_zone(pool, on[0], GROUP_OPEN);
+        for (unsigned k = 1; k < width; k++) {
+                struct group *other = take_zone(pool, on[k], GROUP_LENT);
+                g->lent[k] = other->id;
+                g->member[k] = other->member[0];
+                g->cap = MIN(g->cap, other->cap);
+        }
+        g->width = (uint8_t)width;
+        g->copies = (uint8_t)copies;
         g->cls = s->cls;
-        g->copies = s->copies;
         g->wp = g->headers = g->data = 0;
         g->opened = g->written = pool->user_blocks;
         group_active(pool, g);
@@ -395,31 +479,65 @@ struct group *group_open(struct pool *pool, const struct stream *s)
         return g;
 }
 
+struct finish {
+        struct pio pio;
+        struct group *group;
+        unsigned member, tries;
+        bool table;
+};
+
+/* A zone that cannot be finished stays as it is: it is not written again. But it goes on counting
+ * as open on its device, so it is asked for more than once. */
 static void finish_done(struct pio *p, int status)
 {
-        struct reset *r = container_of(p, struct reset, pio);
-        r->group->finishing = false;
-        group_inactive(p->pool, r->group);
-        group_unref(p->pool, r->group);
-        pool_release(
-            r); /* a zone that cannot be finished stays as it is: it is not written again */
+        struct finish *f = container_of(p, struct finish, pio);
+        struct pool *pool = p->pool;
+        struct group *g = f->group;
+        struct pdev *d = member_dev(pool, g, f->member);
+
+        if (status < 0 && status != -EROFS && pdev_usable(d) && ++f->tries < FINISH_TRIES) {
+                pio_submit(pool, d->dev, p);
+                return;
+        }
+        pool->table_finishing -= f->table;
+        if (!--g->finishing)
+                group_inactive(pool, g);
+        group_unref(pool, g);
+        pool_release(f);
+}
+
+static void finish_zone(struct pool *pool, struct group *g, unsigned k)
+{
+        struct pdev *d = member_dev(pool, g, k);
+        struct finish *f = d->dev ? pool_alloc(pool, sizeof(*f)) : NULL;
+
+        if (!f)
+                return;
+        f->group = g;
+        f->member = k;
+        f->table = g->cls == CLASS_TABLE;
+        g->finishing++;
+        pool->table_finishing += f->table;
+        group_ref(g);
+        f->pio.cb = finish_done;
+        f->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[k].zone};
+        pio_submit(pool, d->dev, &f->pio);
 }
 
 void group_retire(struct pool *pool, struct group *g)
 {
-        struct reset *r = pool_alloc(pool, sizeof(*r));
-
-        g->finishing = r != NULL;
+        pool->rebuild = true; /* it may be short of a member */
+        for (unsigned k = 0; k < g->width; k++)
+                finish_zone(pool, g, k);
         group_sealed(pool, g);
-        if (!r)
-                return;
-        r->group = g;
-        if (g->cls == CLASS_TABLE)
-                pool_stream(pool, g->cls, g->copies)->closing = g;
-        group_ref(g);
-        r->pio.cb = finish_done;
-        r->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = g->member[0].zone};
-        pio_submit(pool, group_dev(pool, g)->dev, &r->pio);
+}
+
+void group_filled(struct pool *pool, struct group *g)
+{
+        for (unsigned k = 0; k < g->width; k++)
+                if (member_slot(pool, g, k)->zone_cap > g->cap)
+                        finish_zone(pool, g, k);
+        group_sealed(pool, g);
 }
 
 int group_append_summary(struct group *g, const struct header *h, const uint8_t *records)

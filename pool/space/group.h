@@ -48,6 +48,7 @@ enum group_state {
         GROUP_BAD, /* never used again */
         GROUP_PARKED, /* as FREE, but its device is on its way in or out */
         GROUP_GONE, /* no zone: its device has left */
+        GROUP_LENT, /* its zone is a member of another group */
 };
 
 struct group {
@@ -57,6 +58,8 @@ struct group {
         uint8_t width;
         uint8_t copies; /* asked for; the width is less where devices were missing */
         struct root_member member[POOL_MAX_GROUP_WIDTH]; /* the first is its own zone */
+        uint32_t lent[POOL_MAX_GROUP_WIDTH]; /* from member 1 on: the groups these zones are of */
+        struct group *behind; /* FREE: its zone was lent to that one, which may be read yet */
         uint32_t generation;
         uint32_t cap; /* blocks; of the smallest member */
         uint32_t zone_cap; /* of its own zone */
@@ -79,8 +82,10 @@ struct group {
         bool released; /* freed since: the tables on disk name blocks of the generation before */
         bool nosummary;
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
+        bool failing; /* a zone of it can only be read any more */
         bool busy; /* victim of the cleaner */
-        bool finishing; /* its zone is */
+        uint8_t finishing; /* zones of it that are */
+        bool counted; /* FREE, on a device in use: among those the pool counts */
         struct list node; /* in pdev.free */
         uint8_t *sum_buf; /* summary gathered so far */
         uint32_t sum_bytes, sum_planned;
@@ -132,6 +137,8 @@ void group_add_data(struct group *g, uint32_t blocks, uint64_t written);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);
+/* Sealed, written to its end: what is left of larger members is finished. */
+void group_filled(struct pool *pool, struct group *g);
 /* FREE (or PARKED), with a reset to come when needs_reset is set. */
 void group_make_free(struct pool *pool, struct group *g);
 /* FREE to PARKED: its device is leaving. */
@@ -140,10 +147,14 @@ void group_park(struct pool *pool, struct group *g);
 bool group_on(const struct group *g, uint32_t dev);
 /* One of its members is on a device that is not, or will not stay, a member. */
 bool group_away(const struct pool *pool, const struct group *g);
+/* Its own zone is one of those the pool can count on. */
+bool group_counts(const struct pool *pool, const struct group *g);
 /* Starts resets that may be done. */
 void group_start_resets(struct pool *pool);
-/* Blocks of [off, off+n) on the group's first member. */
+/* The device of its own zone. */
 struct pdev *group_dev(struct pool *pool, const struct group *g);
+/* Of a FREE group whose device is, or is not, in use any more: counts it, or not. */
+void group_count(struct pool *pool, struct group *g);
 int group_append_summary(struct group *g, const struct header *h, const uint8_t *records);
 void group_drop_summary(struct group *g);
 static inline uint32_t group_summary_blocks(const struct group *g, uint32_t more)

@@ -3,17 +3,19 @@
  * summaries take of each. What is charged stays within it: then garbage is always somewhere, and
  * cleaning ends with more free groups than it began with.
  *
- * A table page, and an inode like it, is charged three times. Moving a block changes the page that names it: where every
- * block has a page of its own, each move writes a page too, and leaves a dead one behind. Cleaning
- * data takes no more than it gives back even so, since releases free its groups before the pages
- * are written (checkpoint.c). But the dead pages must be had back as well. With room for all pages
- * twice over, either all of them can be written anew at once, or there is that much garbage among
- * the pages themselves that the emptiest table group gives back more than it takes. Where volumes
- * are dense this is one percent; a block with a page of its own is charged four.
+ * A table page, and an inode like it, is charged three times. Moving a block changes the page that
+ * names it: where every block has a page of its own, each move writes a page too, and leaves a dead
+ * one behind. Cleaning data takes no more than it gives back even so, since releases free its
+ * groups before the pages are written (checkpoint.c). But the dead pages must be had back as well.
+ * With room for all pages twice over, either all of them can be written anew at once, or there is
+ * that much garbage among the pages themselves that the emptiest table group gives back more than
+ * it takes. Where volumes are dense this is one percent; a block with a page of its own is charged
+ * four.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
-enum { GROUPS_KEPT = 7, RESERVE_PERMILLE = 70, PAGE_CHARGE = 3 };
+enum { GROUPS_KEPT = 7, GROUPS_FOR_TABLES = 4, RESERVE_PERMILLE = 70, PAGE_CHARGE = 3 };
 
 struct space_sum {
         uint32_t n, min_cap, max_cap;
@@ -27,46 +29,120 @@ static uint64_t group_payload(const struct pool *pool, uint32_t cap)
         return cap - cap / 24 - 3;
 }
 
+static uint64_t reserve_permille(const struct pool *pool)
+{
+        uint64_t permille = pool->options.reserve_permille;
+
+        return MIN(permille ? permille : RESERVE_PERMILLE, 900u);
+}
+
+/* Numbers of copies in use; each has streams, and so open groups, of its own. */
+static unsigned kinds(const struct pool *pool)
+{
+        unsigned n = 0;
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
+                n += pool->volumes_of[c] != 0;
+        return MAX(n, 1u);
+}
+
+/* With mirrors: a block of c copies takes c zones' worth, on different devices. Whatever set of
+ * copies there is fits exactly when three sums do: all of it, what lies outside the largest device
+ * (c - 1 of c copies must), and outside the two largest (c - 2). room[k] is what there is outside
+ * the k largest, less what writing needs. All zones count as large as the smallest. */
+static void mirrored_room(const struct pool *pool, unsigned copies, uint32_t leaving,
+                          uint64_t *room)
+{
+        uint64_t permille = reserve_permille(pool), sum = 0, most[POOL_MAX_GROUP_WIDTH - 1] = {0};
+        uint64_t zone = group_payload(pool, pool->min_cap);
+        unsigned width = width_for(pool, copies), open = 2 * (kinds(pool) - 1);
+
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                bool stays = pdev_takes(&pool->devs[i]) && i != leaving;
+                uint64_t zones = stays ? pool->devs[i].nzones : 0;
+                sum += zones;
+                if (zones > most[0]) {
+                        most[1] = most[0];
+                        most[0] = zones;
+                } else if (zones > most[1]) {
+                        most[1] = zones;
+                }
+        }
+        for (unsigned k = 0; k < POOL_MAX_GROUP_WIDTH; k++) {
+                uint64_t kept = (GROUPS_KEPT + open) * (uint64_t)(width > k ? width - k : 0);
+                uint64_t total = sum * zone, less = kept * zone + total * permille / 1000;
+                room[k] = total > less ? total - less : 0;
+                sum -= k < POOL_MAX_GROUP_WIDTH - 1 ? most[k] : 0;
+        }
+}
+
 /* Of the groups that stay when the device leaves; NO_DEVICE: of all. */
 static struct space_sum sum_groups(const struct pool *pool, uint32_t leaving)
 {
         struct space_sum s = {.min_cap = UINT32_MAX};
-        uint64_t total = 0, permille = pool->options.reserve_permille;
+        uint64_t total = 0, permille = reserve_permille(pool);
 
-        if (!permille)
-                permille = RESERVE_PERMILLE;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->state == GROUP_BAD || g->state == GROUP_GONE || group_away(pool, g) ||
-                    group_on(g, leaving))
+                if (!group_counts(pool, g) || g->member[0].dev == leaving)
                         continue;
-                total += group_payload(pool, g->cap);
-                s.max_cap = MAX(s.max_cap, g->cap);
-                s.min_cap = MIN(s.min_cap, g->cap);
+                total += group_payload(pool, g->zone_cap);
+                s.max_cap = MAX(s.max_cap, g->zone_cap);
+                s.min_cap = MIN(s.min_cap, g->zone_cap);
                 s.n++;
         }
-        uint64_t kept = GROUPS_KEPT * group_payload(pool, s.max_cap ? s.max_cap : 32) +
-                        total * MIN(permille, 900u) / 1000;
+        uint64_t kept =
+            GROUPS_KEPT * group_payload(pool, s.max_cap ? s.max_cap : 32) + total * permille / 1000;
         s.budget = total > kept ? total - kept : 0;
         return s;
+}
+
+/* Logical blocks, all as redundant as the tables, that fit. */
+static uint64_t mirrored_budget(const uint64_t *room, unsigned width)
+{
+        uint64_t budget = room[0] / width;
+
+        for (unsigned k = 1; k < width; k++)
+                budget = MIN(budget, room[k] / (width - k));
+        return budget;
 }
 
 void space_init(struct pool *pool)
 {
         struct space_sum s = sum_groups(pool, NO_DEVICE);
+        unsigned was = pool->nusable, width;
 
         pool->max_cap = s.max_cap;
         pool->min_cap = s.min_cap;
         pool->count.usable = s.n;
         pool->budget = s.budget;
+        pool->nusable = 0;
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                pool->devs[i].nzones = 0;
+                pool->nusable += pdev_takes(&pool->devs[i]);
+        }
+        for (uint32_t i = 0; i < pool->ngroups; i++)
+                if (group_counts(pool, pool->groups[i]))
+                        group_dev(pool, pool->groups[i])->nzones++;
+        pool->rebuild |= pool->nusable != was;
+        width = width_for(pool, pool->copies);
+        if (width == 1)
+                return;
+        mirrored_room(pool, pool->copies, NO_DEVICE, pool->room);
+        pool->budget = mirrored_budget(pool->room, width);
 }
 
 uint64_t space_without(const struct pool *pool, uint32_t leaving, uint32_t *ret_groups)
 {
         struct space_sum s = sum_groups(pool, leaving);
+        unsigned width = width_for(pool, pool->copies);
+        uint64_t room[POOL_MAX_GROUP_WIDTH];
 
         *ret_groups = s.n;
-        return s.budget;
+        if (width == 1)
+                return s.budget;
+        mirrored_room(pool, pool->copies, leaving, room);
+        return mirrored_budget(room, width);
 }
 
 /* Table pages that would find room now, in what is open and free; cautiously. */
@@ -79,7 +155,7 @@ uint64_t space_table_room(const struct pool *pool)
                 if (pool->devs[i].dev)
                         per = MIN(per, pool->devs[i].dev->geo.max_io_blocks);
         per = MAX(per, 2u);
-        room += pool->count.free_blocks - 4 * (uint64_t)pool->count.free;
+        room += groups_free_room(pool) - 4 * (uint64_t)groups_free(pool);
         room = room / per * (per - 1) + (room % per ? room % per - 1 : 0);
         uint64_t fixed = catalog_blocks(pool) + 4u; /* inodes, the catalog */
         return room > fixed ? room - fixed : 0;
@@ -122,6 +198,135 @@ uint64_t space_left(const struct pool *pool)
             space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
 
         return charged < pool->budget ? pool->budget - charged : 0;
+}
+
+/* What all blocks there are, and those promised, take outside the k largest devices, with tables
+ * that are kept so many times. */
+static uint64_t taken(const struct pool *pool, unsigned k, unsigned copies)
+{
+        uint64_t sum = 0, tables = space_charge(0, pool->npages + catalog_blocks(pool));
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++) {
+                unsigned width = width_for(pool, c);
+                uint64_t n = pool->live_of[c] + pool->reserved_of[c];
+                if (c == copies)
+                        n += tables;
+                sum += n * (width > k ? width - k : 0);
+        }
+        return sum;
+}
+
+bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies)
+{
+        unsigned width = width_for(pool, copies), tables = width_for(pool, pool->copies);
+
+        if (tables == 1)
+                return space_charge(blocks, pages) <= space_left(pool);
+        pages = space_charge(0, pages);
+        for (unsigned k = 0; k < tables; k++)
+                if (taken(pool, k, pool->copies) + blocks * (width > k ? width - k : 0) +
+                        pages * (tables - k) >
+                    pool->room[k])
+                        return false;
+        return true;
+}
+
+void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
+                 unsigned copies)
+{
+        pages = space_charge(0, pages);
+        *claim = (struct space_claim){blocks, pages, (uint8_t)copies, pool->copies};
+        pool->reserved += blocks + pages;
+        pool->reserved_of[claim->copies] += blocks;
+        pool->reserved_of[claim->page_copies] += pages;
+}
+
+void space_unclaim(struct pool *pool, struct space_claim *claim)
+{
+        pool->reserved -= claim->blocks + claim->pages;
+        pool->reserved_of[claim->copies] -= claim->blocks;
+        pool->reserved_of[claim->page_copies] -= claim->pages;
+        *claim = (struct space_claim){0};
+}
+
+uint64_t space_available(const struct pool *pool, unsigned copies)
+{
+        unsigned width = width_for(pool, copies), tables = width_for(pool, pool->copies);
+        uint64_t left = UINT64_MAX;
+
+        if (copies > pool->nusable)
+                return 0;
+        if (tables == 1 && width == 1)
+                return space_left(pool);
+        uint64_t room[POOL_MAX_GROUP_WIDTH];
+        mirrored_room(pool, MAX(copies, pool->copies), NO_DEVICE, room);
+        for (unsigned k = 0; k < width; k++) {
+                uint64_t used = taken(pool, k, MAX(copies, pool->copies));
+                left = MIN(left, (room[k] > used ? room[k] - used : 0) / (width - k));
+        }
+        return left;
+}
+
+static void set_copies(struct pool *pool)
+{
+        unsigned copies = POOL_MAX_GROUP_WIDTH;
+
+        while (copies > 1 && !pool->volumes_of[copies])
+                copies--;
+        if (copies > pool->copies)
+                pool->rebuild = true; /* tables are to become as redundant */
+        if (copies == pool->copies)
+                return;
+        pool->copies = (uint8_t)copies;
+        if (pool->running)
+                space_init(pool);
+}
+
+void space_volume_comes(struct pool *pool, unsigned copies)
+{
+        pool->volumes_of[copies]++;
+        set_copies(pool);
+}
+
+void space_volume_goes(struct pool *pool, unsigned copies)
+{
+        pool->volumes_of[copies]--;
+        set_copies(pool);
+}
+
+/* Each number of copies takes two open groups; tables one, the label one. */
+static bool zones_allow(const struct pool *pool, unsigned copies)
+{
+        unsigned n = !pool->volumes_of[copies];
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
+                n += pool->volumes_of[c] != 0;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                const struct pdev *d = &pool->devs[i];
+                if (!pdev_usable(d))
+                        continue;
+                uint32_t open = d->dev->geo.max_open, active = d->dev->geo.max_active;
+                uint32_t max = MIN(open ? open : UINT32_MAX, active ? active : UINT32_MAX);
+                if (max < 2 + 2 * n)
+                        return false;
+        }
+        return true;
+}
+
+int space_admits_volume(struct pool *pool, unsigned copies)
+{
+        if (copies > pool->nusable)
+                return -ENODEV;
+        if (!zones_allow(pool, copies))
+                return -EMFILE;
+        if (copies <= pool->copies)
+                return space_admits(pool, 0, 3, copies) ? 0 : -ENOSPC;
+        /* the tables become as redundant, and checkpoints must find groups for them at once */
+        space_volume_comes(pool, copies);
+        bool fits = space_admits(pool, 0, 3, copies) && groups_free(pool) > GROUPS_FOR_TABLES;
+        space_volume_goes(pool, copies);
+        return fits ? 0 : -ENOSPC;
 }
 
 void space_release(struct pool *pool)

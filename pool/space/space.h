@@ -13,6 +13,27 @@ uint64_t space_charge(uint64_t blocks, uint64_t pages);
 uint64_t space_capacity(const struct pool *pool);
 /* What is left of the budget. */
 uint64_t space_left(const struct pool *pool);
+
+/* Blocks promised to an operation under way, and table pages that may come with them. */
+struct space_claim {
+        uint64_t blocks, pages;
+        uint8_t copies, page_copies;
+};
+
+/* Whether the pool has room for them, each kept so many times. */
+bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies);
+void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
+                 unsigned copies);
+void space_unclaim(struct pool *pool, struct space_claim *claim);
+/* Blocks that volumes of so many copies could still map. */
+uint64_t space_available(const struct pool *pool, unsigned copies);
+/* A volume of so many copies comes, or goes: the most redundant one decides how the tables are
+ * kept. */
+void space_volume_comes(struct pool *pool, unsigned copies);
+void space_volume_goes(struct pool *pool, unsigned copies);
+/* Such a volume can be made now. 0; -ENODEV fewer devices in use than copies; -EMFILE some device
+ * allows too few open zones for one more number of copies beside the others; -ENOSPC. */
+int space_admits_volume(struct pool *pool, unsigned copies);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
 uint64_t space_table_room(const struct pool *pool);

@@ -143,6 +143,7 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         list_add_tail(&pool->trees[tree->id % TREE_BUCKETS], &tree->node);
         pool->live += tree->live;
         pool->npages += tree->npages;
+        space_volume_comes(pool, vol->copies);
         if (!bitmap_test(&pool->slots, slot))
                 bitmap_set_range(&pool->slots, slot, 1);
         if (pool->next_tree <= tree->id)
@@ -166,6 +167,7 @@ void catalog_remove(struct pool *pool, struct volume *vol)
         pager_forget_tree(pool, vol->tree);
         tree_unlink(vol->tree);
         tree_set(pool, &pool->catalog, vol->slot, (struct entry){0});
+        space_volume_goes(pool, vol->copies);
         pool->nnodes--;
         catalog_forget(pool, vol); /* the slot stays taken until that is durable */
 }

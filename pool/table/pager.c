@@ -141,6 +141,12 @@ static void page_read(struct block_read *read, int status)
 
         if (status == 0)
                 status = attach(f);
+        if (status == 0 && read->bad) { /* some member has it wrong: the checkpoint moves it */
+                struct tree *t = pool_tree(pool, f->tree);
+                pool->healed++;
+                if (t)
+                        tree_dirty_page_at(pool, t, f->level, f->index, read->entry.addr);
+        }
         if (status == -EBADMSG) {
                 pool_event_send(pool, POOL_EVENT_CORRUPTION, -EILSEQ, read->group->member[0].dev,
                                 NULL, 0);

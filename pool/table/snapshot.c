@@ -197,6 +197,8 @@ void volume_clone(struct volume *from, const struct volume_spec *spec, void *ctx
 
         if (!own.size_bytes)
                 own.size_bytes = from->size_bytes;
+        if (!own.copies)
+                own.copies = from->copies;
         if (own.size_bytes < from->size_bytes)
                 rc = -EINVAL;
         else if (frozen && !may_be_used(from))

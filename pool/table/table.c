@@ -462,7 +462,7 @@ bool addr_valid(const struct pool *pool, uint64_t addr)
                 return addr == 0 || addr == ADDR_HOLE;
         return !(addr & ADDR_HOLE) && addr_group(addr) < pool->ngroups &&
                addr == addr_make(addr_group(addr), addr_offset(addr)) &&
-               addr_offset(addr) < pool->groups[addr_group(addr)]->cap;
+               addr_offset(addr) < pool->groups[addr_group(addr)]->zone_cap;
 }
 
 int page_check(const struct pool *pool, uint64_t tree, uint8_t level, uint64_t index,

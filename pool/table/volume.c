@@ -9,19 +9,19 @@
 
 /* ---- create ---- */
 
-static int check_spec(struct pool *pool, const struct volume_spec *spec)
+static int check_spec(struct pool *pool, const struct volume_spec *spec, unsigned copies)
 {
         const struct uuid none = {0};
 
         if (!spec->name || !volume_name_valid(spec->name) || uuid_is_nil(&spec->uuid) ||
             !spec->size_bytes || spec->size_bytes > VOLUME_MAX_BYTES ||
             spec->size_bytes % VOLUME_SECTOR || spec->owner_len > VOLUME_OWNER_MAX ||
-            (spec->owner_len && !spec->owner) || spec->copies > 1)
+            (spec->owner_len && !spec->owner) || spec->copies > POOL_MAX_GROUP_WIDTH)
                 return -EINVAL;
         int rc = vop_check_name(pool, spec->name, &spec->uuid, &none);
         if (rc < 0)
                 return rc;
-        return space_left(pool) < space_charge(0, 3) ? -ENOSPC : 0;
+        return space_admits_volume(pool, copies);
 }
 
 /* Ids rise along a chain of parents, so they are given out only now. */
@@ -41,7 +41,8 @@ struct vop *create_new(struct pool *pool, const struct volume_spec *spec, struct
                        uint64_t limit, void *ctx,
                        void (*done)(void *ctx, int status, struct volume *vol), int *ret_status)
 {
-        int rc = pool->readonly ? -EROFS : check_spec(pool, spec);
+        uint8_t copies = spec->copies ? spec->copies : parent ? parent->copies : 1;
+        int rc = pool->readonly ? -EROFS : check_spec(pool, spec, copies);
         struct vop *c = NULL;
 
         if (rc == 0) {
@@ -59,11 +60,13 @@ struct vop *create_new(struct pool *pool, const struct volume_spec *spec, struct
         memcpy(v->name, spec->name, strlen(spec->name));
         v->uuid = spec->uuid;
         v->size_bytes = spec->size_bytes;
-        v->copies = spec->copies ? spec->copies : parent ? parent->copies : 1;
+        v->copies = copies;
         v->tree->limit = limit;
         v->owner_len = (uint16_t)spec->owner_len;
         if (spec->owner_len)
                 memcpy(v->owner, spec->owner, spec->owner_len);
+        c->comes = copies; /* counted from now on: its own record is as redundant */
+        space_volume_comes(pool, copies);
         vop_reserve(c);
         c->parent = parent;
         if (parent)

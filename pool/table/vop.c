@@ -38,7 +38,9 @@ void vop_free(struct vop *c)
         if (c->parent)
                 node_unpin(c->parent);
         pool_release(c->fresh);
-        c->pool->reserved -= c->reserved;
+        space_unclaim(c->pool, &c->claim);
+        if (c->comes)
+                space_volume_goes(c->pool, c->comes); /* counted by itself, if it came to be */
         unlock(c);
         item_free(c->pool, c->item);
         pool_release(c);
@@ -251,8 +253,7 @@ void vop_run(struct vop *c, struct pool *pool, void *ctx, void (*done)(void *ctx
 
 void vop_reserve(struct vop *c)
 {
-        c->reserved = space_charge(0, 3);
-        c->pool->reserved += c->reserved;
+        space_claim(c->pool, &c->claim, 0, 3, c->pool->copies);
 }
 
 int vop_make_fresh(struct vop *c)

@@ -17,7 +17,8 @@ struct vop {
         struct volume *parent; /* pinned */
         uint32_t slot;
         bool has_slot; /* given back unless the record was applied */
-        uint64_t reserved;
+        struct space_claim claim;
+        uint8_t comes; /* copies of a volume that counts already */
         bool flush_first, locked, applied;
         bool unmaps; /* in place of a record: everything, step by step */
         struct unmap unmap;

@@ -207,6 +207,17 @@ static void device_failed(struct dpool *p, struct pool *pool, const struct pool_
                       e->device, -e->status);
 }
 
+static void device_healed(const struct dpool *p, const struct pool_event *e, const char *volume)
+{
+        struct pool_device_status dev;
+
+        pool_get_device_status(p->pool, e->device, &dev);
+        log_warn("pool", "%s: volume '%s' block %llu was wrong on device %s and is written anew",
+                 p->spec.name, volume, (unsigned long long)e->block, dev.path);
+        eventlog_emit("healed", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu,\"device\":%u",
+                      p->spec.name, volume, (unsigned long long)e->block, e->device);
+}
+
 static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
 {
         struct dpool *p = ctx;
@@ -238,6 +249,9 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:
                 dpool_device_event(p, pool, e);
+                break;
+        case POOL_EVENT_HEALED:
+                device_healed(p, e, volume);
                 break;
         case POOL_EVENT_READONLY:
                 log_error("pool",

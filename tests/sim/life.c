@@ -87,7 +87,10 @@ void life_cut(struct sim *sim)
         sim->phase = "losing power";
         enum media_cut cut = pick_cut(sim);
         verify_table_lost();
-        if (cut == MEDIA_CUT_KILL && !sim->ran_on)
+        bool halfway = false; /* a mirrored batch may have got to some members: it counts then */
+        for (uint32_t i = 0; sim->mirrored && i < sim->nmedia; i++)
+                halfway |= media_writing(sim->media[i]);
+        if (cut == MEDIA_CUT_KILL && !sim->ran_on && !halfway)
                 verify_keep_table(sim);
         power_off(sim, cut);
         pool_abandon(sim->pool);
@@ -192,14 +195,20 @@ static void look_around(struct sim *sim)
                 if (a.status < 0)
                         sim_fail(sim, "probe of %s: %d", devs[i]->path, a.status);
         }
+        struct pool *recorded = NULL;
         if (n > 1) {
                 struct answer a = {.sim = sim};
                 pool_import(devs, n - 1, &sim->host, &sim->options, &a, imported);
                 sim_run_until(sim, &a.done, "import");
-                if (a.status != -ENXIO)
+                if (a.status >= 0 && sim->faults) /* it is on record as lost */
+                        recorded = a.pool;
+                else if (a.status != -ENXIO)
                         sim_fail(sim, "import without a device: %d %s", a.status, a.text);
         }
         power_off(sim, MEDIA_CUT_KILL);
+        if (recorded)
+                pool_abandon(recorded);
+        sim->woken = NULL;
 }
 
 /* A device was lost. It answers nothing, or is not there at all: neither makes a pool; nor does the
@@ -209,6 +218,7 @@ static void return_lost(struct sim *sim)
         struct zdev *devs[MAX_MEDIA], *all[MAX_MEDIA];
         uint32_t n = 0, nall = 0;
         bool lost = false, faults = sim->faults;
+        struct pool *recorded = NULL;
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 lost = lost || (sim->devices[i].listed && media_is_lost(sim->media[i]));
         if (!lost || !devices_quiet(sim)) {
@@ -233,7 +243,9 @@ static void return_lost(struct sim *sim)
         if (n) {
                 pool_import(devs, n, &sim->host, &sim->options, &without, imported);
                 sim_run_until(sim, &without.done, "import");
-                if (without.status != -ENXIO || !strstr(without.text, "missing"))
+                if (without.status >= 0) /* its loss was on record */
+                        recorded = without.pool;
+                else if (without.status != -ENXIO || !strstr(without.text, "missing"))
                         sim_fail(sim, "import without a device: %d %s", without.status,
                                  without.text);
         }
@@ -241,6 +253,9 @@ static void return_lost(struct sim *sim)
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 media_return(sim->media[i]);
         power_off(sim, MEDIA_CUT_KILL);
+        if (recorded)
+                pool_abandon(recorded);
+        sim->woken = NULL;
 }
 
 /* As the daemon does: what is listed and has no label has left, or has never joined. */

@@ -332,6 +332,15 @@ uint32_t media_pending(const struct media *m)
         return m->nflights;
 }
 
+bool media_writing(const struct media *m)
+{
+        const struct flight *f;
+        list_for_each (f, &m->flights, node)
+                if (f->io->op == ZDEV_WRITE)
+                        return true;
+        return false;
+}
+
 struct media *media_new(struct sim *sim, uint32_t index, const struct media_spec *spec)
 {
         struct media *m = calloc(1, sizeof(*m));

@@ -61,6 +61,8 @@ void media_power_off(struct media *m, enum media_cut cut);
 bool media_is(const struct media *m, const struct zdev *dev);
 /* Operations in flight. */
 uint32_t media_pending(const struct media *m);
+/* A write is among them. */
+bool media_writing(const struct media *m);
 /* Completes one of them; false: the one picked is a slow one whose time has not come, unless
  * forced. After sim.power_lost with -ENODEV and no effect. */
 bool media_complete_one(struct media *m, bool force);

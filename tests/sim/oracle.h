@@ -53,6 +53,7 @@ struct oracle_volume {
         enum fate fate;
         struct uuid uuid;
         char name[32];
+        uint8_t copies;
         uint64_t size_bytes; /* without the gap */
         uint64_t new_size_bytes; /* of a resize in flight, else size_bytes */
         /* Far-away blocks make tall trees: what lies at and above split_bytes here lies gap_bytes
@@ -67,8 +68,8 @@ struct oracle_volume {
         uint32_t owner_call; /* number of the call in flight, 0: none */
         uint32_t owner_time; /* its start */
         struct volume *vol; /* the pool's handle; NULL while not imported */
-        /* A snapshot: nobody writes to it. Taken beside writes it is loose: of each sector it has one
-         * of the values noted, and which one the first read tells, for ever. */
+        /* A snapshot: nobody writes to it. Taken beside writes it is loose: of each sector it has
+         * one of the values noted, and which one the first read tells, for ever. */
         bool snapshot, loose;
         bool cloned; /* what it lacks may be had from elsewhere: discards may need room */
         uint16_t of; /* number of the snapshot's volume */

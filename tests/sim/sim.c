@@ -204,6 +204,13 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                         break;
                 sim_fail(sim, "corruption reported at run time: block %llu of %s",
                          (unsigned long long)e->block, e->volume ? volume_name(e->volume) : "none");
+        case POOL_EVENT_HEALED:
+                if (!sim->faults && !sim->rots)
+                        sim_fail(sim, "block %llu of %s was healed, and nothing was wrong",
+                                 (unsigned long long)e->block,
+                                 e->volume ? volume_name(e->volume) : "a volume that is gone");
+                sim->healed++;
+                break;
         case POOL_EVENT_READONLY:
                 if (!sim->faults)
                         sim_fail(sim, "the pool became read-only: %d", e->status);
@@ -268,6 +275,7 @@ static void choose_options(struct sim *sim)
         static const uint32_t permilles[] = {0, 0, 50, 200, 500, 5};
         sim->options = POOL_OPTIONS_DEFAULT;
         sim->faults = sim_chance(sim, 1, 5);
+        sim->mirrored = sim->nmedia > 1 && sim_chance(sim, 1, 2);
         sim->options.checksums = !sim_chance(sim, 1, 8);
         /* what table pages may take of RAM: next to nothing, little, all they want */
         static const uint64_t caches[] = {0, 0, 1, 30000, 100000, 300000};

@@ -68,6 +68,8 @@ struct sim {
         uint32_t rotten; /* so many did */
         unsigned stall_permille; /* of events: a device stalls */
         uint32_t waited; /* ticks while all that is in flight stalls */
+        bool mirrored; /* volumes keep up to so many copies as there are devices */
+        uint64_t healed; /* blocks */
         uint32_t worn; /* zones that went bad */
         bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
                        */

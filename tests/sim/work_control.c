@@ -63,7 +63,8 @@ static void created(void *ctx, int status, struct volume *vol)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: created %d", c->v->number, status);
-        if (status == -ENOSPC) {
+        if (status == -ENOSPC ||
+            (c->w->sim->mirrored && (status == -EMFILE || status == -ENODEV))) {
                 oracle_remove(c->w->sim->oracle, c->v);
         } else if (status < 0) {
                 work_control_failed(c, "create", status);
@@ -129,11 +130,13 @@ static void create(struct work *w)
         choose_gap(sim, v);
         work_name(w, v);
         work_make_owner(sim, v->owner, &v->owner_len);
+        v->copies = sim->mirrored ? (uint8_t)sim_between(sim, 1, MIN(sim->nmedia, 3u)) : 1;
         struct volume_spec spec = {.name = v->name,
                                    .uuid = v->uuid,
                                    .size_bytes = oracle_real_size(v, v->size_bytes),
                                    .owner = v->owner,
-                                   .owner_len = v->owner_len};
+                                   .owner_len = v->owner_len,
+                                   .copies = v->copies};
         struct control *c = work_control_new(w, ASK_CREATE, v);
         sim_trace(sim, "volume %u: create %s of %llu sectors", v->number, v->name,
                   (unsigned long long)size);
