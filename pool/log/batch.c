@@ -508,6 +508,9 @@ static void fill(struct batch *b, uint32_t n)
                 list_add_tail(&b->items, &it->node);
         }
         q->controls += b->control;
+        q->passed = 0;
+        if (q->cls == CLASS_USER)
+                pool_stream(pool, CLASS_USER_COLD, q->copies)->passed++;
         group_account(b->group, b->record_bytes);
         b->group->wp += b->nhdr + b->ndata;
         list_add_tail(&b->stream->ready, &b->node);

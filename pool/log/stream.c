@@ -1,8 +1,9 @@
 /* Streams: queues of items, and lanes that take batches from them.
  *
  * One batch a lane is in flight; what arrives meanwhile is the next one's. An idle stream sends at
- * once; a further lane takes part only when enough waits for a write of its own. Lanes open groups
- * on the devices with most room, so that all devices of the pool are written side by side.
+ * once; a further lane takes part only when enough waits for a write of its own, and the second
+ * class of users gathers while the first is busy, for four of its batches at most. Lanes open
+ * groups on the devices with most room, so that all devices of the pool are written side by side.
  *
  * A stream that may open no group goes on all the same, so that what is open gets used up: a class
  * that is not the first of its kind hands its items to that; the first takes over the open group
@@ -11,7 +12,7 @@
  */
 #include "pool/internal.h"
 
-enum { LANE_ITEMS = 64 };
+enum { LANE_ITEMS = 64, PASSES = 4 };
 
 void streams_init(struct pool *pool)
 {
@@ -161,13 +162,21 @@ static bool find_group(struct pool *pool, struct stream *s)
         return false;
 }
 
-static bool may_take(const struct pool *pool, const struct stream *s)
+/* Users' second class has little to write while the first is busy: a header of its own is too much
+ * for that. It waits for some of the first's batches, unless more comes. */
+static bool gathers(struct pool *pool, const struct stream *q)
+{
+        return q->cls == CLASS_USER_COLD && q->nitems < LANE_ITEMS && q->passed < PASSES &&
+               stream_busy(pool_stream(pool, CLASS_USER, q->copies));
+}
+
+static bool may_take(struct pool *pool, const struct stream *s)
 {
         const struct stream *q = s->queue;
 
         if (list_empty(&q->items) || (s != q && q->nitems < LANE_ITEMS))
                 return false;
-        if (class_is_user(s->cls) && clean_behind(pool))
+        if (class_is_user(s->cls) && (clean_behind(pool) || gathers(pool, q)))
                 return false;
         return pool->ckpt.state == CKPT_IDLE || pool->ndirty < 2 * space_dirty_limit(pool);
 }
