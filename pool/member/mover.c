@@ -135,6 +135,8 @@ static void move_block(struct patrol *p, const struct patrol_block *b, const uin
         struct pool *pool = p->pool;
         struct item *it = NULL;
 
+        if (status < 0 && status != -EILSEQ)
+                return; /* the device, which is told of already */
         if (status < 0) {
                 pool_event_send(pool, POOL_EVENT_CORRUPTION, status, p->group->member[0].dev,
                                 b->tree->vol, b->index);
