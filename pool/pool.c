@@ -8,6 +8,7 @@
  * used; without one, a zone report stands in: an operation that completes soon and changes nothing.
  */
 #include "pool/internal.h"
+#include "pool/space/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -425,6 +426,8 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .capacity_bytes = cap * ZP_BLOCK,
             .allocated_bytes = pool->live * ZP_BLOCK,
             .available_bytes = MIN(room, left) * ZP_BLOCK,
+            .copies = pool->copies,
+            .healed_blocks = pool->healed,
             .user_write_bytes = pool->user_blocks * ZP_BLOCK,
             .device_write_bytes = pool->device_blocks * ZP_BLOCK,
             .clean_write_bytes = pool->clean_blocks * ZP_BLOCK,
@@ -439,6 +442,17 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .ndevices = pool->ndevs,
             .readonly = pool->readonly,
         };
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++) {
+                uint64_t most = space_available(pool, c);
+                st.available_by_copies[c - 1] = (most > edge ? most - edge : 0) * ZP_BLOCK;
+        }
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                const struct group *g = pool->groups[i];
+                if (g->live && group_short(pool, g))
+                        st.rebuild_bytes += (uint64_t)g->live * ZP_BLOCK;
+                else if (g->live && !members_whole(pool, g))
+                        st.lost_bytes += (uint64_t)g->live * ZP_BLOCK;
+        }
         memcpy(st.name, pool->name, sizeof(st.name));
         *ret_status = st;
 }
@@ -466,6 +480,7 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
             .stuck_bytes = d->stuck_blocks * ZP_BLOCK,
         };
 
+        st.missing = !d->dev && pdev_holds(d);
         if (d->dev)
                 memcpy(st.path, d->dev->path, sizeof(st.path));
         st.waiting = d->state == POOL_DEVICE_LEAVING && mover_wants_room(pool);
@@ -473,14 +488,20 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
                 st.open_zones = st.empty_zones = 1; /* the label ring's */
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
-                if (g->state == GROUP_GONE || g->member[0].dev != index)
+                if (g->state == GROUP_GONE)
+                        continue;
+                for (unsigned k = 0; k < g->width; k++)
+                        if (g->live && g->member[k].dev == index && !member_good(g, k, g->tail))
+                                st.stale_bytes += (uint64_t)g->live * ZP_BLOCK;
+                if (g->member[0].dev != index)
                         continue;
                 st.live_bytes += (uint64_t)g->live * ZP_BLOCK;
-                st.capacity_bytes += (uint64_t)g->cap * ZP_BLOCK;
+                st.capacity_bytes += (uint64_t)g->zone_cap * ZP_BLOCK;
                 st.bad_zones += g->state == GROUP_BAD;
                 st.empty_zones += g->state == GROUP_FREE || g->state == GROUP_PARKED;
                 st.open_zones += g->state == GROUP_OPEN;
-                st.full_zones += g->state == GROUP_SEALED || g->state == GROUP_SEALING;
+                st.full_zones +=
+                    g->state == GROUP_SEALED || g->state == GROUP_SEALING || g->state == GROUP_LENT;
         }
         *ret_status = st;
 }

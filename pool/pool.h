@@ -170,6 +170,8 @@ struct pool_device_status {
         uint32_t nr_zones;
         uint32_t empty_zones, open_zones, full_zones, bad_zones;
         int error; /* 0, or why it is out of use */
+        bool missing; /* not there at all */
+        uint64_t stale_bytes; /* live data whose copy here is not read, until it is rebuilt */
 };
 
 struct pool_status {
@@ -179,7 +181,14 @@ struct pool_status {
         uint64_t sequence; /* of the last record */
         uint64_t capacity_bytes; /* what volumes can hold: without labels, reserve and overhead */
         uint64_t allocated_bytes; /* live blocks of all volumes */
-        uint64_t available_bytes; /* capacity - allocated - reserved, never below 0 */
+        uint64_t available_bytes; /* capacity - allocated - reserved, never below 0; both for the
+                                     redundancy of the most redundant volume */
+        uint64_t available_by_copies[POOL_MAX_GROUP_WIDTH]; /* to volumes of 1, 2, 3 copies; 0 where
+                                                               devices are too few */
+        uint32_t copies; /* of the most redundant volume, and of the tables; at least 1 */
+        uint64_t rebuild_bytes; /* live data that has fewer copies than it should and could */
+        uint64_t lost_bytes; /* live data of which no device in use has a whole copy */
+        uint64_t healed_blocks; /* since the import */
         uint64_t user_write_bytes, device_write_bytes, clean_write_bytes, table_write_bytes;
         uint64_t held_requests;
         uint64_t table_bytes; /* all pages of all block tables, */

@@ -7,12 +7,12 @@
 #include "pool/space/mirror.h"
 #include "pool/internal.h"
 
-struct pdev *member_dev(struct pool *pool, const struct group *g, unsigned k)
+struct pdev *member_dev(const struct pool *pool, const struct group *g, unsigned k)
 {
         return &pool->devs[g->member[k].dev];
 }
 
-int member_pick(struct pool *pool, const struct group *g, uint32_t end, unsigned tried)
+int member_pick(const struct pool *pool, const struct group *g, uint32_t end, unsigned tried)
 {
         int best = -1;
 
@@ -31,7 +31,7 @@ int member_pick(struct pool *pool, const struct group *g, uint32_t end, unsigned
         return best;
 }
 
-unsigned members_whole(struct pool *pool, const struct group *g)
+unsigned members_whole(const struct pool *pool, const struct group *g)
 {
         unsigned n = 0;
 
@@ -45,14 +45,14 @@ unsigned members_wanted(const struct pool *pool, const struct group *g)
         return width_for(pool, g->cls == CLASS_TABLE ? pool->copies : g->copies);
 }
 
-bool group_short(struct pool *pool, const struct group *g)
+bool group_short(const struct pool *pool, const struct group *g)
 {
         unsigned whole = members_whole(pool, g);
 
         return whole && (g->failing || whole < members_wanted(pool, g));
 }
 
-uint32_t members_max_io(struct pool *pool, const struct group *g)
+uint32_t members_max_io(const struct pool *pool, const struct group *g)
 {
         uint32_t max = UINT32_MAX;
 
@@ -64,7 +64,7 @@ uint32_t members_max_io(struct pool *pool, const struct group *g)
         return max;
 }
 
-struct group *member_slot(struct pool *pool, const struct group *g, unsigned k)
+struct group *member_slot(const struct pool *pool, const struct group *g, unsigned k)
 {
         return pool->groups[k ? g->lent[k] : g->id];
 }

@@ -14,7 +14,7 @@ static inline bool pdev_usable(const struct pdev *d)
         return d->dev && !d->error;
 }
 
-struct pdev *member_dev(struct pool *pool, const struct group *g, unsigned k);
+struct pdev *member_dev(const struct pool *pool, const struct group *g, unsigned k);
 /* Blocks below may be read from the member, as far as its device is there at all. */
 static inline bool member_good(const struct group *g, unsigned k, uint32_t end)
 {
@@ -23,17 +23,17 @@ static inline bool member_good(const struct group *g, unsigned k, uint32_t end)
 
 /* A member to read blocks up to `end` from, none of those in `tried` (a bit each). Devices in use
  * come before others, among these the one with least in flight; -1: none is left. */
-int member_pick(struct pool *pool, const struct group *g, uint32_t end, unsigned tried);
+int member_pick(const struct pool *pool, const struct group *g, uint32_t end, unsigned tried);
 /* Members on devices in use that hold all of the group. */
-unsigned members_whole(struct pool *pool, const struct group *g);
+unsigned members_whole(const struct pool *pool, const struct group *g);
 /* How many the group should have, now. */
 unsigned members_wanted(const struct pool *pool, const struct group *g);
 /* It has fewer whole members than it should, or a zone of it fails: what lives there is to move. */
-bool group_short(struct pool *pool, const struct group *g);
+bool group_short(const struct pool *pool, const struct group *g);
 /* The largest transfer that every member's device takes. */
-uint32_t members_max_io(struct pool *pool, const struct group *g);
+uint32_t members_max_io(const struct pool *pool, const struct group *g);
 /* The slot whose own zone is the member. */
-struct group *member_slot(struct pool *pool, const struct group *g, unsigned k);
+struct group *member_slot(const struct pool *pool, const struct group *g, unsigned k);
 
 /* Copies that can be made of a block now: fewer than asked for where devices are missing. */
 unsigned width_for(const struct pool *pool, unsigned copies);

@@ -36,6 +36,26 @@ static void print_table(const json_t *t)
         printf("\n");
 }
 
+static void print_redundancy(const json_t *r)
+{
+        const json_t *by = json_object_get(r, "available_by_copies");
+
+        for (size_t i = 1; i < json_array_size(by); i++) {
+                uint64_t n = (uint64_t)json_integer_value(json_array_get(by, i));
+                if (n)
+                        printf("            %s with %zu copies\n", cli_size_text(n), i + 1);
+        }
+        if (cli_number_of(r, "rebuild_bytes"))
+                printf("rebuilding: %s have fewer copies than they should\n",
+                       cli_size_of(r, "rebuild_bytes"));
+        if (cli_number_of(r, "lost_bytes"))
+                printf("lost:       %s are on devices that are out of use alone\n",
+                       cli_size_of(r, "lost_bytes"));
+        if (cli_number_of(r, "healed_blocks"))
+                printf("healed:     %llu blocks\n",
+                       (unsigned long long)cli_number_of(r, "healed_blocks"));
+}
+
 static void print_pool(const json_t *pool)
 {
         const json_t *c = json_object_get(pool, "counters");
@@ -53,6 +73,7 @@ static void print_pool(const json_t *pool)
         printf("capacity:   %s\n", cli_size_of(pool, "capacity_bytes"));
         printf("allocated:  %s\n", cli_size_of(pool, "allocated_bytes"));
         printf("available:  %s\n", cli_size_of(pool, "available_bytes"));
+        print_redundancy(json_object_get(pool, "redundancy"));
         printf("volumes:    %llu\n", (unsigned long long)cli_number_of(pool, "nvolumes"));
         printf("written:    %s by guests, %s to devices", cli_size_text(user),
                cli_size_text(device));
@@ -134,13 +155,14 @@ static int create(const struct cli *cli, const struct cli_args *args)
 
 /* ---- the others ---- */
 
-enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS };
+enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS, IMPORT_DEGRADED };
 
 static int import(const struct cli *cli, const struct cli_args *args)
 {
-        json_t *params = json_pack("{s:s, s:o, s:{s:b}}", "name", args->words[0], "devices",
+        json_t *params = json_pack("{s:s, s:o, s:{s:b, s:b}}", "name", args->words[0], "devices",
                                    paths_of(args->words + 1, args->nwords - 1), "options",
-                                   "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS]);
+                                   "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS], "degraded",
+                                   args->nvalues[IMPORT_DEGRADED] != 0);
 
         if (args->nvalues[IMPORT_PEER])
                 json_object_set_new(
@@ -251,7 +273,9 @@ const struct cli_command pool_commands[] = {
      CLI_ARGS_MAX,
      "Open a pool from its devices, now and at every start of the daemon.",
      {{"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
-      {"no-checksums", NULL, "do not verify data when it is read", false}},
+      {"no-checksums", NULL, "do not verify data when it is read", false},
+      {"degraded", NULL, "although devices are missing: they are lost, or were not used since",
+       false}},
      import,
      NULL},
     {"pool",

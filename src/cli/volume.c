@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What the volume made the pool write, beyond itself. */
@@ -27,6 +28,8 @@ static void print_volume(const json_t *v)
         printf("size:       %s (%llu bytes)\n", cli_size_of(v, "size_bytes"),
                (unsigned long long)cli_number_of(v, "size_bytes"));
         printf("allocated:  %s\n", cli_size_of(v, "allocated_bytes"));
+        if (cli_number_of(v, "copies") > 1)
+                printf("copies:     %llu\n", (unsigned long long)cli_number_of(v, "copies"));
         printf("written:    %s\n", cli_size_of(v, "user_write_bytes"));
         print_moved(v);
         printf("socket:     %s\n", cli_text_of(v, "socket"));
@@ -68,7 +71,7 @@ static int split_with_size(const struct cli_args *args, char pool[64], const cha
 
 static int create(const struct cli *cli, const struct cli_args *args)
 {
-        enum { UUID };
+        enum { UUID, COPIES };
         char pool[64];
         const char *name;
         uint64_t size = 0;
@@ -80,6 +83,8 @@ static int create(const struct cli *cli, const struct cli_args *args)
                                    (json_int_t)size);
         if (args->nvalues[UUID])
                 json_object_set_new(params, "uuid", json_string(args->values[UUID][0]));
+        if (args->nvalues[COPIES])
+                json_object_set_new(params, "copies", json_integer(atoi(args->values[COPIES][0])));
         return show(cli, "volume.create", params, false);
 }
 
@@ -294,7 +299,8 @@ const struct cli_command volume_commands[] = {
      2,
      2,
      "Make an empty volume. It takes space only as it is written.",
-     {{"uuid", "UUID", "of the volume; default: random", false}},
+     {{"uuid", "UUID", "of the volume; default: random", false},
+      {"copies", "N", "of each block, on different devices: 1 to 3; default: 1", false}},
      create,
      NULL},
     {"volume",

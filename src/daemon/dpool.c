@@ -92,6 +92,7 @@ int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
         uint64_t reserve = 0, checkpoint = 0;
         const struct control_param table[] = {
             PARAM_BOOL("checksums", &s->options.checksums, PARAM_OPTIONAL),
+            PARAM_BOOL("degraded", &s->options.degraded, PARAM_OPTIONAL), /* not kept */
             PARAM_U64("reserve_permille", &reserve, PARAM_OPTIONAL),
             PARAM_U64("checkpoint_permille", &checkpoint, PARAM_OPTIONAL),
         };

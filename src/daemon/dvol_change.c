@@ -22,6 +22,18 @@ struct creation {
 static void creation_end(struct creation *c, int status)
 {
         c->p->changing--;
+        if (status == -ENODEV && !c->err.msg[0])
+                err_set(
+                    &c->err, ENODEV,
+                    "volume %s/%s cannot be made: the pool has fewer devices in use than copies "
+                    "are asked for; add a device",
+                    c->p->spec.name, c->name);
+        if (status == -EMFILE && !c->err.msg[0])
+                err_set(
+                    &c->err, EMFILE,
+                    "volume %s/%s cannot be made: a device of the pool allows too few open zones "
+                    "for volumes of one more number of copies; use one of those there are",
+                    c->p->spec.name, c->name);
         if (status < 0 && !c->err.msg[0])
                 err_set_sys(&c->err, -status, "volume %s/%s cannot be made", c->p->spec.name,
                             c->name);

@@ -33,14 +33,15 @@ static json_t *device_json(const char *path, const char *uuid, const struct pool
                            const char *state)
 {
         return json_pack(
-            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b}", "path",
-            path, "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
+            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:o}",
+            "path", path, "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
             u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
             (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones, "full_zones",
             (json_int_t)dev->full_zones, "bad_zones", (json_int_t)dev->bad_zones, "error",
             dev->error ? json_string(strerror(-dev->error)) : json_null(), "state", state,
             "live_bytes", u64(dev->live_bytes), "leaving_bytes", u64(dev->leaving_bytes),
-            "stuck_bytes", u64(dev->stuck_bytes), "waiting", dev->waiting);
+            "stuck_bytes", u64(dev->stuck_bytes), "waiting", dev->waiting, "missing", dev->missing,
+            "stale_bytes", u64(dev->stale_bytes));
 }
 
 static json_t *device_open(const struct pool_device_status *dev)
@@ -105,6 +106,15 @@ static json_t *table(const struct pool_status *st)
                          u64(st->table_misses));
 }
 
+static json_t *redundancy(const struct pool_status *st)
+{
+        return json_pack("{s:I, s:[o, o, o], s:o, s:o, s:o}", "copies", (json_int_t)st->copies,
+                         "available_by_copies", u64(st->available_by_copies[0]),
+                         u64(st->available_by_copies[1]), u64(st->available_by_copies[2]),
+                         "rebuild_bytes", u64(st->rebuild_bytes), "lost_bytes", u64(st->lost_bytes),
+                         "healed_blocks", u64(st->healed_blocks));
+}
+
 json_t *report_pool(const struct dpool *p)
 {
         struct pool_status st = {0};
@@ -114,14 +124,14 @@ json_t *report_pool(const struct dpool *p)
                 pool_get_status(p->pool, &st);
         uuid_format(&p->spec.uuid, uuid);
         return json_pack(
-            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
             "name", p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
             p->state == DPOOL_FAILED ? json_string(p->error.msg) : json_null(), "capacity_bytes",
             u64(st.capacity_bytes), "allocated_bytes", u64(st.allocated_bytes), "available_bytes",
             u64(st.available_bytes), "held_requests", u64(st.held_requests), "readonly",
             st.readonly, "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation),
             "devices", devices(p, &st), "counters", counters(&st), "table", table(&st), "options",
-            options(p), "peers", peers(p));
+            options(p), "peers", peers(p), "redundancy", redundancy(&st));
 }
 
 json_t *report_volume(const struct dvol *v)
@@ -139,12 +149,13 @@ json_t *report_volume(const struct dvol *v)
         dvol_socket_path(d, pool, vi.name, socket, sizeof(socket), NULL);
         dvol_file_path(d, pool, vi.name, path, sizeof(path), NULL);
         return json_pack(
-            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, s:o, s:b, s:o}",
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, s:o, s:b, s:o, s:I}",
             "pool", pool, "name", vi.name, "uuid", uuid, "size_bytes", u64(vi.size_bytes),
             "allocated_bytes", u64(vi.allocated_bytes), "user_write_bytes",
             u64(vi.user_write_bytes), "moved_write_bytes", u64(vi.moved_write_bytes), "socket",
             socket, "path", path, "owner", "state", mi.state, "epoch", u64(mi.epoch), "peer",
             mi.peer[0] ? json_string(mi.peer) : json_null(), "in_use",
             user ? json_string(user) : json_null(), "hidden", mi.hidden, "error",
-            v->error.code ? json_string(v->error.msg) : json_null());
+            v->error.code ? json_string(v->error.msg) : json_null(), "copies",
+            (json_int_t)vi.copies);
 }

@@ -216,16 +216,20 @@ int volume_create_check(struct daemon *d, const char *pool, const char *name, ui
 static void create(struct control_request *req, void *ctx)
 {
         const char *pool = NULL, *name = NULL;
-        uint64_t size = 0;
+        uint64_t size = 0, copies = 1;
         struct uuid uuid = {0};
         struct dpool *p = NULL;
         struct err err = ERR_INIT;
         const struct control_param table[] = {PARAM_STR("pool", &pool, PARAM_REQUIRED),
                                               PARAM_STR("name", &name, PARAM_REQUIRED),
                                               PARAM_U64("size_bytes", &size, PARAM_REQUIRED),
-                                              PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL)};
+                                              PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL),
+                                              PARAM_U64("copies", &copies, PARAM_OPTIONAL)};
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
 
+        if (rc == 0 && (copies < 1 || copies > POOL_MAX_GROUP_WIDTH))
+                rc = err_set(&err, EINVAL, "copies: %llu; 1 to %d are possible",
+                             (unsigned long long)copies, POOL_MAX_GROUP_WIDTH);
         if (rc == 0)
                 rc = volume_create_check(ctx, pool, name, size, &p, &err);
         if (rc < 0) {
@@ -236,7 +240,8 @@ static void create(struct control_request *req, void *ctx)
                 random_bytes(NULL, &uuid, sizeof(uuid));
                 uuid_from_random(&uuid);
         }
-        const struct volume_spec spec = {.name = name, .uuid = uuid, .size_bytes = size};
+        const struct volume_spec spec = {
+            .name = name, .uuid = uuid, .size_bytes = size, .copies = (uint8_t)copies};
         dvol_create(p, &spec, req, created);
 }
 
