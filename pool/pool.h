@@ -252,7 +252,8 @@ struct volume_info {
         char name[VOLUME_NAME_MAX + 1];
         struct uuid uuid;
         uint64_t size_bytes;
-        uint64_t allocated_bytes; /* live blocks */
+        uint64_t allocated_bytes; /* live blocks of its own */
+        uint64_t shared_bytes; /* live blocks of what it stands above: it reads some of these */
         uint64_t user_write_bytes;
         uint64_t moved_write_bytes; /* written again to make room, or to change place */
         uint64_t created_sequence;
@@ -395,5 +396,20 @@ struct volume_extent {
  * may be. -ENOMEM alone may be reported from inside the call. */
 void volume_map(struct volume *vol, uint64_t first_block, struct volume_extent *out, uint32_t max,
                 void *ctx, void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
+
+/* A run of blocks that is not what it was. */
+struct volume_change {
+        uint64_t block;
+        uint64_t nblocks;
+        bool zeroes; /* it reads as zeroes now, and nothing is stored for it */
+};
+
+/* Lists what differs between `from`, a snapshot, or NULL: nothing, and `to`, a snapshot or volume
+ * of the same pool; as volume_map lists extents. Work goes with the differences, not with the size.
+ * A block written since is listed whatever was written. In a volume a write during the call may be
+ * listed or not. Both stay what they are until done. */
+void volume_diff(struct volume *from, struct volume *to, uint64_t first_block,
+                 struct volume_change *out, uint32_t max, void *ctx,
+                 void (*done)(void *ctx, int status, uint32_t n, uint64_t next_block));
 
 #endif

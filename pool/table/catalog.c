@@ -287,6 +287,8 @@ void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
             .copies = vol->copies,
         };
 
+        for (const struct tree *t = vol->tree->up; t; t = t->up)
+                info.shared_bytes += t->live * ZP_BLOCK;
         memcpy(info.name, vol->name, sizeof(info.name));
         *ret_info = info;
 }

@@ -454,7 +454,82 @@ static void test_a_long_chain_reads_right_and_merges(void)
         t_fini(&t);
 }
 
+struct listed {
+        bool done;
+        uint32_t n;
+        uint64_t next;
+};
+
+static void listed(void *ctx, int status, uint32_t n, uint64_t next)
+{
+        struct listed *l = ctx;
+        CU_ASSERT_EQUAL(status, 0);
+        *l = (struct listed){true, n, next};
+}
+
+/* Marks blocks that the diff lists: 1 changed, 2 zeroes. */
+static void diff(struct t_pool *t, struct volume *from, struct volume *to, uint8_t *marks,
+                 uint64_t nmarks)
+{
+        struct volume_change x[3];
+        struct listed l = {.next = 0};
+
+        memset(marks, 0, nmarks);
+        while (l.next != UINT64_MAX) {
+                l.done = false;
+                volume_diff(from, to, l.next, x, 3, &l, listed);
+                CU_ASSERT_FALSE(l.done);
+                t_drive(t);
+                CU_ASSERT_TRUE_FATAL(l.done);
+                for (uint32_t i = 0; i < l.n; i++)
+                        for (uint64_t b = x[i].block; b < x[i].block + x[i].nblocks; b++)
+                                if (b < nmarks)
+                                        marks[b] = x[i].zeroes ? 2 : 1;
+        }
+}
+
+static void test_a_diff_lists_what_changed(void)
+{
+        enum { N = 1024 };
+        struct t_pool t;
+        struct volume *v, *s1, *s2;
+        uint8_t marks[N], want_marks[N] = {0};
+
+        t_pool_new(&t, 1, 32, 128);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 4 * MB, &v), 0);
+        for (uint64_t b = 0; b < 400; b++)
+                put(&t, v, b, 1);
+        CU_ASSERT_EQUAL_FATAL(snap(&t, v, "s1", NULL), 0);
+        for (uint64_t b = 10; b < 800; b += 50)
+                put(&t, v, b, 2), want_marks[b] = 1;
+        put(&t, v, 5, 0), want_marks[5] = 2;
+        put(&t, v, 900, 0); /* nothing there before and after */
+        CU_ASSERT_EQUAL_FATAL(snap(&t, v, "s2", NULL), 0);
+        put(&t, v, 11, 3);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        reopen(&t);
+        v = volume_by_name(t.pool, "disk");
+        s1 = snapshot_by_name(v, "s1");
+        s2 = snapshot_by_name(v, "s2");
+        diff(&t, s1, s2, marks, N);
+        CU_ASSERT_EQUAL(memcmp(marks, want_marks, N), 0);
+        diff(&t, s2, v, marks, N);
+        CU_ASSERT_EQUAL(marks[11], 1);
+        marks[11] = 0;
+        for (uint64_t b = 0; b < N; b++)
+                CU_ASSERT_EQUAL(marks[b], 0);
+        diff(&t, s1, v, marks, N);
+        want_marks[11] = 1;
+        CU_ASSERT_EQUAL(memcmp(marks, want_marks, N), 0);
+        diff(&t, v, s1, marks, N); /* and back: what is gone there is zeroes here */
+        CU_ASSERT_TRUE(marks[5] == 1 && marks[410] == 2 && marks[10] == 1 && !marks[12]);
+        diff(&t, NULL, s2, marks, N);
+        CU_ASSERT_TRUE(marks[0] == 1 && !marks[5] && marks[410] == 1 && !marks[411]);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
+    T_CASE(test_a_diff_lists_what_changed),
     T_CASE(test_a_snapshot_keeps_what_was),
     T_CASE(test_deleting_returns_exactly_what_nobody_sees),
     T_CASE(test_going_back_and_sizes),
