@@ -283,10 +283,10 @@ static int refuse_flags(const char *what)
 static int check_build_flags(unsigned int flags)
 {
         flags &= ~(unsigned)VIR_STORAGE_VOL_CREATE_VALIDATE;
+        /* Clones share blocks, asked for or not. */
+        flags &= ~(unsigned)VIR_STORAGE_VOL_CREATE_REFLINK;
         if (flags & VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA)
                 return refuse_flags("preallocation of metadata");
-        if (flags & VIR_STORAGE_VOL_CREATE_REFLINK)
-                return refuse_flags("a clone that shares blocks (reflink)");
         virCheckFlags(0, -1);
         return 0;
 }

@@ -54,6 +54,8 @@ struct cli_command {
         const char *more; /* further paragraphs of help, or NULL */
 };
 
+extern const struct cli_command snapshot_commands[];
+extern const int nsnapshot_commands;
 extern const struct cli_command pool_commands[], volume_commands[], device_commands[],
     misc_commands[];
 extern const int npool_commands, nvolume_commands, ndevice_commands, nmisc_commands;

@@ -224,6 +224,7 @@ int main(int argc, char **argv)
 
         collect(pool_commands, npool_commands);
         collect(volume_commands, nvolume_commands);
+        collect(snapshot_commands, nsnapshot_commands);
         collect(device_commands, ndevice_commands);
         collect(misc_commands, nmisc_commands);
 

@@ -30,6 +30,7 @@ static void print_volume(const json_t *v)
         printf("allocated:  %s\n", cli_size_of(v, "allocated_bytes"));
         if (cli_number_of(v, "copies") > 1)
                 printf("copies:     %llu\n", (unsigned long long)cli_number_of(v, "copies"));
+        printf("shared:     %s\n", cli_size_of(v, "shared_bytes"));
         printf("written:    %s\n", cli_size_of(v, "user_write_bytes"));
         print_moved(v);
         printf("socket:     %s\n", cli_text_of(v, "socket"));
@@ -192,7 +193,7 @@ static int delete (const struct cli *cli, const struct cli_args *args)
 
 static int clone(const struct cli *cli, const struct cli_args *args)
 {
-        enum { SIZE };
+        enum { SIZE, SNAPSHOT };
         char pool[64], to_pool[64];
         const char *name, *to;
         uint64_t size = 0;
@@ -212,7 +213,9 @@ static int clone(const struct cli *cli, const struct cli_args *args)
         json_t *params = json_pack("{s:s, s:s, s:s}", "pool", pool, "name", to, "source", name);
         if (size)
                 json_object_set_new(params, "size_bytes", json_integer((json_int_t)size));
-        return show(cli, "volume.clone", params, true);
+        if (args->nvalues[SNAPSHOT])
+                json_object_set_new(params, "snapshot", json_string(args->values[SNAPSHOT][0]));
+        return show(cli, "volume.clone", params, false);
 }
 
 static int wipe(const struct cli *cli, const struct cli_args *args)
@@ -336,8 +339,9 @@ const struct cli_command volume_commands[] = {
      "POOL/VOLUME NEW",
      2,
      2,
-     "Copy a volume that is not in use, in its pool.",
-     {{"size", "SIZE", "of the copy; default: the original's", false}},
+     "Clone a volume in its pool. Blocks are shared until one of the two is written.",
+     {{"size", "SIZE", "of the clone; default: the original's", false},
+      {"snapshot", "NAME", "of which to clone; default: the volume as it is", false}},
      clone,
      NULL},
     {"volume",

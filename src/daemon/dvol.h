@@ -77,6 +77,10 @@ int dvol_attach(struct dvol *v, struct err *err);
 void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err, struct dvol *v));
 
+/* As dvol_create, beginning as `from` is: a volume of the pool, or a snapshot of one. */
+void dvol_clone(struct dpool *p, struct volume *from, const struct volume_spec *spec, void *ctx,
+                void (*done)(void *ctx, int status, const struct err *err, struct dvol *v));
+
 /* Detaches (guests are drained) and deletes. Whether that is allowed is the caller's to ask. done:
  * later, once; on failure the volume is attached again. -EBUSY, from inside the call: it is being
  * detached or deleted already. */

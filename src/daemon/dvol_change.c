@@ -89,8 +89,8 @@ static void created(void *ctx, int status, struct volume *vol)
         volume_delete(vol, c, undone);
 }
 
-void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
-                 void (*done)(void *ctx, int status, const struct err *err, struct dvol *v))
+static void create(struct dpool *p, struct volume *from, const struct volume_spec *spec, void *ctx,
+                   void (*done)(void *ctx, int status, const struct err *err, struct dvol *v))
 {
         struct creation *c = calloc(1, sizeof(*c));
         uint8_t record[OWNER_RECORD_MAX];
@@ -107,7 +107,22 @@ void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
                 own.owner_len = migration_first_record(record);
         }
         p->changing++;
-        volume_create(p->pool, &own, c, created);
+        if (from)
+                volume_clone(from, &own, c, created);
+        else
+                volume_create(p->pool, &own, c, created);
+}
+
+void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
+                 void (*done)(void *ctx, int status, const struct err *err, struct dvol *v))
+{
+        create(p, NULL, spec, ctx, done);
+}
+
+void dvol_clone(struct dpool *p, struct volume *from, const struct volume_spec *spec, void *ctx,
+                void (*done)(void *ctx, int status, const struct err *err, struct dvol *v))
+{
+        create(p, from, spec, ctx, done);
 }
 
 struct deletion {

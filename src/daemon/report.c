@@ -148,14 +148,15 @@ json_t *report_volume(const struct dvol *v)
         uuid_format(&vi.uuid, uuid);
         dvol_socket_path(d, pool, vi.name, socket, sizeof(socket), NULL);
         dvol_file_path(d, pool, vi.name, path, sizeof(path), NULL);
-        return json_pack(
-            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, s:o, s:b, s:o, s:I}",
-            "pool", pool, "name", vi.name, "uuid", uuid, "size_bytes", u64(vi.size_bytes),
-            "allocated_bytes", u64(vi.allocated_bytes), "user_write_bytes",
-            u64(vi.user_write_bytes), "moved_write_bytes", u64(vi.moved_write_bytes), "socket",
-            socket, "path", path, "owner", "state", mi.state, "epoch", u64(mi.epoch), "peer",
-            mi.peer[0] ? json_string(mi.peer) : json_null(), "in_use",
-            user ? json_string(user) : json_null(), "hidden", mi.hidden, "error",
-            v->error.code ? json_string(v->error.msg) : json_null(), "copies",
-            (json_int_t)vi.copies);
+        return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, "
+                         "s:o, s:b, s:o, s:I}",
+                         "pool", pool, "name", vi.name, "uuid", uuid, "size_bytes",
+                         u64(vi.size_bytes), "allocated_bytes", u64(vi.allocated_bytes),
+                         "shared_bytes", u64(vi.shared_bytes), "user_write_bytes",
+                         u64(vi.user_write_bytes), "moved_write_bytes", u64(vi.moved_write_bytes),
+                         "socket", socket, "path", path, "owner", "state", mi.state, "epoch",
+                         u64(mi.epoch), "peer", mi.peer[0] ? json_string(mi.peer) : json_null(),
+                         "in_use", user ? json_string(user) : json_null(), "hidden", mi.hidden,
+                         "error", v->error.code ? json_string(v->error.msg) : json_null(), "copies",
+                         (json_int_t)vi.copies);
 }

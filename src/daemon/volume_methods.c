@@ -342,6 +342,11 @@ static void delete (struct control_request *req, void *ctx)
                 rc = -ENOMEM;
         if (rc == 0)
                 rc = dvol_check_unread(v, &err);
+        if (rc == 0 && snapshot_next(v->vol, NULL))
+                rc = err_set(&err, EBUSY,
+                             "volume %s/%s has snapshots; delete them first (zonepool snapshot "
+                             "list %s/%s)",
+                             pool, volume, pool, volume);
         if (rc == 0)
                 rc = dvol_hold(v, "delete", &err);
         if (rc < 0) {
@@ -369,5 +374,5 @@ int volume_register_methods(struct daemon *d)
 
         for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(methods); i++)
                 rc = control_register(d->control, methods[i].name, methods[i].handler, d);
-        return rc;
+        return rc < 0 ? rc : snapshot_register_methods(d);
 }
