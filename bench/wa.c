@@ -204,14 +204,36 @@ static int make_pool(struct run *r, const struct row *row, struct err *err)
         return rc;
 }
 
+static uint64_t most_live(const struct run *r)
+{
+        struct pool_status st;
+
+        pool_get_status(r->rig.pool, &st);
+        return st.capacity_bytes / ZP_BLOCK - 4;
+}
+
+static bool near(const struct run *r, const struct row *row)
+{
+        double u = r->u_sum / r->nsamples;
+
+        return u > row->u - .001 && u < row->u + .001;
+}
+
+/* Brings the share of live blocks nearer to the wanted one, by that of the last phase. */
+static int correct(struct run *r, const struct row *row, struct err *err)
+{
+        double u = r->u_sum / r->nsamples;
+        uint64_t live = MIN((uint64_t)((double)r->live * row->u / u), most_live(r));
+
+        return set_live(r, row->kind, live, err);
+}
+
 /* Overwrites until the share of live blocks is the wanted one. */
 static int calibrate(struct run *r, const struct row *row, struct err *err)
 {
-        struct pool_status st;
         enum { ROUNDS = 4 };
 
-        pool_get_status(r->rig.pool, &st);
-        uint64_t most = st.capacity_bytes / ZP_BLOCK - 4;
+        uint64_t most = most_live(r);
         uint64_t live =
             MIN((uint64_t)(row->u * .95 * (double)r->setup->zones * (double)r->setup->zone_blocks),
                 most);
@@ -220,11 +242,22 @@ static int calibrate(struct run *r, const struct row *row, struct err *err)
                 rc = submit(r, r->live, err);
                 if (rc < 0 || !r->nsamples)
                         break;
-                double u = r->u_sum / r->nsamples;
-                if (u > row->u - .001 && u < row->u + .001)
+                if (near(r, row))
                         break;
-                live = MIN((uint64_t)((double)r->live * row->u / u), most);
-                rc = set_live(r, row->kind, live, err);
+                rc = correct(r, row, err);
+        }
+        return rc;
+}
+
+/* Overwrites all, setting the number of live blocks right once more half-way: limbo has grown. */
+static int settle(struct run *r, const struct row *row, struct err *err)
+{
+        int rc = 0;
+
+        for (unsigned i = 0; i < r->setup->settle && rc == 0; i++) {
+                rc = submit(r, r->live, err);
+                if (rc == 0 && i + 1 == r->setup->settle / 2 && row->kind != WORKLOAD_SEQ)
+                        rc = correct(r, row, err);
         }
         return rc;
 }
@@ -294,7 +327,7 @@ static int do_row(const struct setup *s, const struct row *row, struct err *err)
         if (rc == 0)
                 rc = calibrate(r, row, err);
         if (rc == 0)
-                rc = submit(r, r->live * s->settle, err);
+                rc = settle(r, row, err);
         if (rc == 0) {
                 struct drop_counts before = rig_counts(&r->rig);
                 struct pool_status st;
