@@ -16,6 +16,7 @@
 #include "pool/log/record.h"
 #include "pool/member/member.h"
 #include "pool/member/mover.h"
+#include "pool/member/scrub.h"
 #include "pool/pdev.h"
 #include "pool/pool.h"
 #include "pool/root/checkpoint.h"
@@ -117,6 +118,7 @@ struct pool {
         struct lifetime lifetime;
         struct reaper *reaper;
         struct mover *mover;
+        struct scrub *scrub;
         struct list member_ops; /* devices that are to come or go */
         uint64_t requests; /* of users, ever */
         struct list deferred;

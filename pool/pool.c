@@ -106,6 +106,7 @@ void pool_poll(struct pool *pool)
                 member_poll(pool);
                 group_start_resets(pool);
                 mover_poll(pool);
+                scrub_poll(pool);
                 clean_poll(pool);
                 reap_poll(pool);
                 space_release(pool);
@@ -255,7 +256,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         pager_init(pool);
         list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
         if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0 ||
-            alias_init(&pool->aliases) < 0 || reap_init(pool) < 0 || mover_init(pool) < 0) {
+            alias_init(&pool->aliases) < 0 || reap_init(pool) < 0 || mover_init(pool) < 0 || scrub_init(pool) < 0) {
                 pool_free(pool);
                 return NULL;
         }
@@ -274,6 +275,7 @@ void pool_free(struct pool *pool)
                 catalog_forget(pool, node);
         reap_fini(pool);
         mover_fini(pool);
+        scrub_fini(pool);
         alias_fini(&pool->aliases);
         tree_forget(pool, &pool->catalog);
         for (uint32_t i = 0; pool->groups && i < pool->ngroups; i++)
@@ -373,7 +375,7 @@ void pool_tick(struct pool *pool)
 
 uint64_t pool_next_tick_ns(const struct pool *pool)
 {
-        uint64_t next = mover_next_ns(pool);
+        uint64_t next = MIN(mover_next_ns(pool), scrub_next_ns(pool));
 
         if (!list_empty(&pool->deferred))
                 return 0;

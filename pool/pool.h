@@ -50,6 +50,7 @@ enum pool_event_kind {
         POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
         POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
         POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
+        POOL_EVENT_SCRUBBED, /* a scrub is through; block: how many are damaged */
         POOL_EVENT_DEVICE_REMOVED, /* device: its slot is empty and the zdev closed; status: 0, or
                                       why its label may still be there */
 };
@@ -236,6 +237,48 @@ void pool_device_remove(struct pool *pool, uint32_t index, void *ctx,
  * it is. -EINVAL it is not leaving (any more). */
 void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,
                       void (*done)(void *ctx, int status, const struct err *err));
+
+/* ---- scrubbing: every live block is read and verified, in the background ----
+ *
+ * State and place are in the root: it goes on after a crash. Table pages and inodes that are
+ * damaged are written anew; data are told of (POOL_EVENT_CORRUPTION). */
+
+enum pool_scrub_state {
+        POOL_SCRUB_NONE = 0,
+        POOL_SCRUB_RUNNING = 1,
+        POOL_SCRUB_PAUSED = 2,
+        POOL_SCRUB_DONE = 3,
+};
+
+enum pool_scrub_what {
+        POOL_SCRUB_START, /* anew, or where it was paused; -EALREADY: it runs */
+        POOL_SCRUB_PAUSE, /* -EINVAL: it does not run */
+        POOL_SCRUB_CANCEL,
+};
+
+enum { POOL_SCRUB_FINDINGS = 256 };
+
+struct pool_scrub_finding {
+        struct uuid volume;
+        uint64_t block;
+};
+
+/* Of the scrub under way, or the last one. */
+struct pool_scrub_status {
+        enum pool_scrub_state state;
+        uint64_t verified_bytes, left_bytes;
+        uint32_t damaged_blocks, repaired_blocks;
+        uint32_t
+            unknown_batches; /* whose owners cannot be told, a table page or header being damaged */
+        uint32_t nfindings;
+        struct pool_scrub_finding
+            findings[POOL_SCRUB_FINDINGS]; /* damaged, the first since import */
+};
+
+/* done: when the new state is durable; -EROFS. err: NULL with status 0. */
+void pool_scrub(struct pool *pool, enum pool_scrub_what what, void *ctx,
+                void (*done)(void *ctx, int status, const struct err *err));
+void pool_get_scrub_status(const struct pool *pool, struct pool_scrub_status *ret_status);
 
 /* ---- volumes ---- */
 

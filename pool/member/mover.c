@@ -14,6 +14,7 @@
  * Pace: all it can while users ask for nothing, else so many bytes a second. */
 #include "pool/member/mover.h"
 #include "pool/internal.h"
+#include "pool/member/pace.h"
 #include "pool/member/patrol.h"
 #include "pool/space/mirror.h"
 
@@ -22,7 +23,6 @@
 
 enum { AT_ONCE = 64, KEEP_FREE = 4 };
 
-static const uint64_t RATE = UINT64_C(32) << 20; /* bytes a second, beside users */
 static const uint64_t RETRY_NS = UINT64_C(60) * 1000 * 1000 * 1000;
 
 struct mover {
@@ -38,8 +38,7 @@ struct mover {
         uint64_t before; /* blocks that lived there when the round began */
         struct ckpt_wait wait;
         bool waiting; /* for the checkpoint that ends the round */
-        uint64_t requests; /* of users, when last looked at */
-        uint64_t turn_ns; /* not before */
+        struct pace pace;
         bool wants_room;
 };
 
@@ -93,7 +92,7 @@ uint64_t mover_next_ns(const struct pool *pool)
         if (!pool->running || pool->readonly)
                 return UINT64_MAX;
         if (m->paused && m->nitems && !m->wants_room && !m->writing)
-                return m->turn_ns;
+                return m->pace.turn_ns;
         return m->retry_ns ? m->retry_ns : UINT64_MAX;
 }
 
@@ -185,22 +184,6 @@ static bool has_room(const struct pool *pool)
         return groups_free_blocks(pool) > (uint64_t)KEEP_FREE * pool->max_cap;
 }
 
-static bool has_turn(struct mover *m)
-{
-        return m->pool->host.now_ns(m->pool->host.ctx) >= m->turn_ns;
-}
-
-static void pay(struct mover *m, uint64_t blocks)
-{
-        struct pool *pool = m->pool;
-        bool alone = pool->requests == m->requests && list_empty(&pool->held);
-
-        m->requests = pool->requests;
-        if (!alone)
-                m->turn_ns = pool->host.now_ns(pool->host.ctx) +
-                             blocks * ZP_BLOCK * UINT64_C(1000000000) / RATE;
-}
-
 /* So many at a time as a group or two hold: what is queued finds room for sure. */
 static void queue_some(struct mover *m)
 {
@@ -216,7 +199,7 @@ static void queue_some(struct mover *m)
                 m->writing++;
                 stream_add(s, it);
         }
-        pay(m, n);
+        pace_pay(pool, &m->pace, n);
         stream_kick(pool, s);
 }
 
@@ -258,7 +241,7 @@ static void step(struct mover *m)
                 return;
         }
         m->wants_room = !has_room(pool);
-        if (!m->wants_room && has_turn(m))
+        if (!m->wants_room && pace_turn(pool, &m->pace))
                 queue_some(m);
 }
 
@@ -365,6 +348,8 @@ void mover_poll(struct pool *pool)
                 return;
         while (m->next < pool->ngroups) {
                 struct group *g = pool->groups[m->next];
+                if (g->busy && leaves(pool, g))
+                        clean_yield(pool, g);
                 if (g->state != GROUP_SEALED || !g->live || g->busy || g->freeing ||
                     !leaves(pool, g)) {
                         m->skipped |= g->busy;

@@ -216,6 +216,11 @@ static void batch_end(struct patrol *p)
                 patrol_next(p);
 }
 
+void patrol_stop(struct patrol *p)
+{
+        finish(p, 0);
+}
+
 void patrol_next(struct patrol *p)
 {
         walk_next(&p->walk);
@@ -232,7 +237,11 @@ static void look(struct patrol *p)
         while (rc == 0 &&
                record_next(w->buf + HEADER_FIXED, w->h.record_bytes, &pos, &data, &rec) > 0)
                 rc = gather(p, &w->h, &rec);
-        if (rc < 0) {
+        if (p->pins->status < 0) {
+                if (p->unknown)
+                        p->unknown(p, rc);
+                batch_end(p); /* those behind it may be told */
+        } else if (rc < 0) {
                 patrol_unpin(steal_ptr(&p->pins));
                 finish(p, rc);
         } else if (p->nblocks) {
@@ -263,7 +272,11 @@ static void header_found(struct walk *w)
 
 static void walked(struct walk *w, int status)
 {
-        finish(w->ctx, status);
+        struct patrol *p = w->ctx;
+
+        if (status == 0 && w->off < w->end && p->group->state == GROUP_SEALED)
+                status = -EILSEQ; /* a header is damaged: what is behind it is not found */
+        finish(p, status);
 }
 
 void patrol_start(struct patrol *p, struct group *g)
@@ -272,9 +285,13 @@ void patrol_start(struct patrol *p, struct group *g)
         g->busy = true;
         group_ref(g);
         int k = member_pick(p->pool, g, g->tail, 0); /* one that has all of it */
+        if (k < 0) { /* its devices are missing */
+                finish(p, -EIO);
+                return;
+        }
         p->walk = (struct walk){.pool = p->pool,
                                 .group = g,
-                                .member = k < 0 ? 0 : (unsigned)k,
+                                .member = (unsigned)k,
                                 .end = g->tail,
                                 .found = header_found,
                                 .done = walked,

@@ -23,7 +23,10 @@ struct patrol {
         /* status: 0 with data, and it still lives; -EILSEQ or -EIO: twice not readable. */
         void (*block)(struct patrol *p, const struct patrol_block *b, const uint8_t *data,
                       int status);
-        /* All blocks of a batch were shown. True: go on; false: patrol_next will be called. */
+        /* A batch whose owners cannot be told, a table page being damaged. May be NULL. */
+        void (*unknown)(struct patrol *p, int status);
+        /* All blocks of a batch were shown. True: go on; false: patrol_next or patrol_stop is
+         * called. */
         bool (*batch)(struct patrol *p);
         /* The group's end: status 0, or why the walk ended early. Its reference is given back. */
         void (*done)(struct patrol *p, int status);
@@ -41,6 +44,7 @@ struct patrol {
 
 void patrol_start(struct patrol *p, struct group *g);
 void patrol_next(struct patrol *p);
+void patrol_stop(struct patrol *p);
 /* One of pins->users is through. */
 void patrol_unpin(struct batch_pins *b);
 void patrol_fini(struct patrol *p);

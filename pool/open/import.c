@@ -263,6 +263,7 @@ static int build(struct import *im, struct err *err)
         pool->uuid = r->pool;
         pool->generation = r->generation;
         pool->next_tree = r->next_tree;
+        scrub_restore(pool, &r->scrub);
         pool->user_blocks = r->user_blocks;
         pool->device_blocks = r->device_blocks;
         pool->clean_blocks = r->clean_blocks;

@@ -113,6 +113,7 @@ int root_note(struct pool *pool)
             .clean_blocks = pool->clean_blocks,
             .table_blocks = pool->table_blocks,
         };
+        scrub_note(pool, &r->scrub);
         memcpy(r->name, pool->name, sizeof(r->name));
         memcpy(r->secret, pool->secret, sizeof(r->secret));
         r->devices = calloc(pool->ndevs, sizeof(*r->devices));

@@ -27,7 +27,10 @@
  *      128   64  name, NUL-padded
  *      192   32  counters: user, device, cleaning, table blocks written (8 each)
  *     224    8  durable sequence: every record up to it was durable when this root was written
- *     232   24  zero
+ *     232    1  scrub: 0 none, 1 running, 2 paused, 3 done  233  3  zero
+ *     236    4  group it goes on with
+ *     240    8  blocks it has verified
+ *     248    4  of data damaged  252  4  written anew
  *     256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 state (1)  21 slot (1)
  *                                        22 flags (1): bit 0 removed when it is empty  23 zero (1)
  *                                        24 zone size in blocks (8)
@@ -109,12 +112,19 @@ struct root_device {
         uint64_t leaving_blocks;
 };
 
+struct root_scrub {
+        uint8_t state; /* enum pool_scrub_state */
+        uint32_t next, damaged, repaired;
+        uint64_t verified;
+};
+
 struct root {
         uint16_t version;
         uint64_t generation;
         struct uuid pool, device;
         uint32_t index, ndevices;
         uint64_t seq, next_tree;
+        struct root_scrub scrub;
         uint64_t durable; /* >= seq */
         uint64_t catalog_addr;
         uint32_t catalog_crc;

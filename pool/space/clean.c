@@ -298,6 +298,17 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
         *credit -= MIN(*credit, 1u);
 }
 
+static void drop_copies(struct cleaner *c)
+{
+        while (!list_empty(&c->items)) {
+                struct item *it = list_first(&c->items, struct item, node);
+                list_del(&it->node);
+                item_through(it);
+                item_free(c->pool, it);
+        }
+        c->nitems = 0;
+}
+
 /* The moves that wait find no group, and nothing is under way that would give one: they are only
  * copies. Without them the cleaner can turn to table groups, which need no group of its own class.
  */
@@ -316,13 +327,18 @@ static bool give_up(struct cleaner *c)
         c->writing -= n;
         if (c->writing)
                 return false; /* they wait in a queue of another class, and go on */
-        while (!list_empty(&c->items)) {
-                struct item *it = list_first(&c->items, struct item, node);
-                list_del(&it->node);
-                item_through(it);
-                item_free(pool, it);
-        }
-        c->nitems = 0;
+        drop_copies(c);
+        release(c, false);
+        return true;
+}
+
+bool clean_yield(struct pool *pool, const struct group *g)
+{
+        struct cleaner *c = pool->cleaner;
+
+        if (c->victim != g || c->reading || c->loading || c->writing || c->credit || urgent(pool))
+                return false;
+        drop_copies(c);
         release(c, false);
         return true;
 }

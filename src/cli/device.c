@@ -107,6 +107,65 @@ static int replace(const struct cli *cli, const struct cli_args *args)
         return rc == CLI_OK ? follow(cli, args->words[0], args->words[1]) : rc;
 }
 
+/* ---- scrubbing ---- */
+
+static void print_scrub(const json_t *scrub)
+{
+        uint64_t unknown = cli_number_of(scrub, "unknown_batches");
+        size_t i;
+        json_t *f;
+
+        printf("scrub:      %s\n", cli_text_of(scrub, "state"));
+        printf("verified:   %s, %s left\n", cli_size_of(scrub, "verified_bytes"),
+               cli_size_of(scrub, "left_bytes"));
+        printf("damaged:    %llu blocks of data; %llu of tables, written anew\n",
+               (unsigned long long)cli_number_of(scrub, "damaged_blocks"),
+               (unsigned long long)cli_number_of(scrub, "repaired_blocks"));
+        if (unknown)
+                printf("unknown:    %llu batches: what they hold cannot be told\n",
+                       (unsigned long long)unknown);
+        json_array_foreach(json_object_get(scrub, "findings"), i, f)
+            printf("            volume %s, 4096 bytes from %llu\n",
+                   json_is_string(json_object_get(f, "volume")) ? cli_text_of(f, "volume")
+                                                                : cli_text_of(f, "uuid"),
+                   (unsigned long long)cli_number_of(f, "offset_bytes"));
+}
+
+static int ask_scrub(const struct cli *cli, const char *pool, const char *action)
+{
+        json_t *result = NULL;
+        int rc =
+            cli_ask(cli, "device.scrub", json_pack("{s:s, s:s}", "pool", pool, "action", action),
+                    !strcmp(action, "wait"), &result);
+
+        if (result)
+                print_scrub(result);
+        json_decref(result);
+        return rc;
+}
+
+enum { SCRUB_NO_WAIT, SCRUB_PAUSE, SCRUB_CANCEL, SCRUB_STATUS };
+
+static int scrub(const struct cli *cli, const struct cli_args *args)
+{
+        const char *pool = args->words[0];
+        const int *given = args->nvalues;
+
+        if (given[SCRUB_NO_WAIT] + given[SCRUB_PAUSE] + given[SCRUB_CANCEL] + given[SCRUB_STATUS] >
+            1)
+                return cli_misuse("device scrub: only one option at a time");
+        if (given[SCRUB_PAUSE] || given[SCRUB_CANCEL] || given[SCRUB_STATUS])
+                return ask_scrub(cli, pool,
+                                 given[SCRUB_PAUSE]    ? "pause"
+                                 : given[SCRUB_CANCEL] ? "cancel"
+                                                       : "status");
+        if (given[SCRUB_NO_WAIT])
+                return ask_scrub(cli, pool, "start");
+        int rc =
+            begin(cli, "device.scrub", json_pack("{s:s, s:s}", "pool", pool, "action", "start"));
+        return rc == CLI_OK ? ask_scrub(cli, pool, "wait") : rc;
+}
+
 static int status(const struct cli *cli, const struct cli_args *args)
 {
         return show(cli, "pool.status", json_pack("{s:s}", "pool", args->words[0]), false);
@@ -164,6 +223,20 @@ const struct cli_command device_commands[] = {
      {{0}},
      keep,
      NULL},
+    {"device",
+     "scrub",
+     "POOL",
+     1,
+     1,
+     "Read and verify all that lives in a pool.",
+     {NO_WAIT,
+      {"pause", NULL, "stop for now; the next scrub goes on there", false},
+      {"cancel", NULL, "give it up", false},
+      {"status", NULL, "say how far it is and what it found", false}},
+     scrub,
+     "Goes on after a restart. Tables that are damaged are written anew; of data the volume and "
+     "the\n"
+     "place are told."},
     {"device",
      "status",
      "POOL",

@@ -13,4 +13,7 @@ void device_evacuate(struct control_request *req, void *ctx);
 void device_keep(struct control_request *req, void *ctx);
 void device_wait(struct control_request *req, void *ctx);
 
+/* device_scrub.c */
+void device_scrub(struct control_request *req, void *ctx);
+
 #endif

@@ -246,6 +246,12 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 eventlog_emit("corruption", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu",
                               p->spec.name, volume, (unsigned long long)e->block);
                 break;
+        case POOL_EVENT_SCRUBBED:
+                log_info("pool", "%s: scrubbed, %llu blocks are damaged", p->spec.name,
+                         (unsigned long long)e->block);
+                eventlog_emit("pool-scrubbed", "\"pool\":\"%s\",\"damaged\":%llu", p->spec.name,
+                              (unsigned long long)e->block);
+                break;
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:

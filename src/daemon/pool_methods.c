@@ -169,6 +169,7 @@ int pool_register_methods(struct daemon *d)
             {"device.evacuate", device_evacuate},
             {"device.keep", device_keep},
             {"device.wait", device_wait},
+            {"device.scrub", device_scrub},
         };
         int rc = 0;
 

@@ -190,5 +190,34 @@ def test_what_is_refused_names_the_device_and_the_remedy(daemon, tool):
         assert sorted(devices(d)) == ["b", "full"]
 
 
+def test_scrub_finds_what_was_damaged_and_says_where(daemon, tool):
+    with Daemon(daemon, tool) as d:
+        d.start()
+        make(d, "a", "b")
+        w = Writer(d, "v", 24 * MIB // CHUNK, 5)
+        w.fill()
+        with w:
+            sound = d.json("device", "scrub", "tank")
+            assert sound["state"] == "done" and sound["damaged_blocks"] == 0, sound
+            assert sound["verified_bytes"] >= 20 * MIB, sound
+        w.fill()
+        d.cli("pool", "export", "tank")
+        wanted = w.data(77, w.model[77])[:4096]
+        for name in ("a", "b"):
+            image = (d.dir / name).read_bytes()
+            at = image.rfind(w.data(77, w.model[77]))
+            if at >= 0:
+                with open(d.dir / name, "r+b") as f:
+                    f.seek(at + 8192)
+                    f.write(bytes(len(wanted)))
+        d.cli("pool", "import", "tank", d.dir / "a", d.dir / "b")
+        found = d.json("device", "scrub", "tank")
+        assert found["damaged_blocks"] >= 1, found
+        assert {"volume": "v", "offset_bytes": 77 * CHUNK + 8192} in [
+            {k: f[k] for k in ("volume", "offset_bytes")} for f in found["findings"]], found
+        assert "volume v" in d.cli("device", "scrub", "tank", "--status")
+        refused("is not being scrubbed", d.cli, "device", "scrub", "tank", "--pause")
+
+
 if __name__ == "__main__":
     run_tests(globals())

@@ -175,8 +175,69 @@ static void add(struct sim *sim, uint32_t old)
         pool_device_replace(sim->pool, slot, dev, c, added);
 }
 
+/* ---- scrubbing ---- */
+
+void devices_scrubbed(struct sim *sim, struct pool *pool)
+{
+        struct pool_scrub_status st;
+        pool_get_scrub_status(pool, &st);
+        sim_trace(sim, "event: scrubbed, %u damaged, %u repaired", st.damaged_blocks,
+                  st.repaired_blocks);
+        if (st.state != POOL_SCRUB_DONE || st.left_bytes)
+                sim_fail(sim, "a scrub ended and is in state %d, %llu bytes left", st.state,
+                         (unsigned long long)st.left_bytes);
+        if (!sim->rotten && !sim->faults && (st.damaged_blocks || st.repaired_blocks))
+                sim_fail(sim, "a scrub found %u blocks damaged, %u repaired, and none was",
+                         st.damaged_blocks, st.repaired_blocks);
+        sim->scrubs++;
+}
+
+struct scrub_call {
+        struct sim *sim;
+        uint64_t number;
+        enum pool_scrub_state then;
+};
+
+static void scrub_answered(void *ctx, int status, const struct err *err)
+{
+        struct scrub_call *c = ctx;
+        struct sim *sim = c->sim;
+        bool late = c->number != sim->scrub_call || sim->power_lost;
+        if (!late) {
+                sim->scrub_call = 0;
+                bool fine = status == 0 || status == -EALREADY || status == -EINVAL;
+                if (!fine && !sim->faults)
+                        sim_fail(sim, "scrub: %d %s", status, err ? err->msg : "");
+                sim->scrub_told = status == 0 ? c->then : POOL_SCRUB_NONE;
+        }
+        free(c);
+        if (!late)
+                sim_answered(sim);
+}
+
+static void scrub(struct sim *sim)
+{
+        static const enum pool_scrub_what whats[] = {POOL_SCRUB_START, POOL_SCRUB_START,
+                                                     POOL_SCRUB_START, POOL_SCRUB_PAUSE,
+                                                     POOL_SCRUB_CANCEL};
+        static const enum pool_scrub_state thens[] = {POOL_SCRUB_RUNNING, POOL_SCRUB_PAUSED,
+                                                      POOL_SCRUB_NONE};
+        struct scrub_call *c = calloc(1, sizeof(*c));
+        if (!c)
+                abort();
+        enum pool_scrub_what what = whats[sim_below(sim, ARRAY_SIZE(whats))];
+        *c = (struct scrub_call){sim, ++sim->device_calls, thens[what]};
+        sim->scrub_call = c->number;
+        sim->scrub_told = POOL_SCRUB_NONE;
+        sim_trace(sim, "scrub: %d", what);
+        sim_called(sim);
+        pool_scrub(sim->pool, what, c, scrub_answered);
+}
+
 void devices_act(struct sim *sim)
 {
+        if (!sim->scrub_call && !sim->power_lost && sim_chance(sim, 1, 200))
+                scrub(sim);
         if (!sim->devices_change || sim->device_call || sim->power_lost || !sim_chance(sim, 1, 80))
                 return;
         uint32_t i = pick(sim, DEVICE_IN, DEVICE_IN);
@@ -271,7 +332,7 @@ void devices_written(struct sim *sim, uint32_t media)
 
 void devices_power_cut(struct sim *sim)
 {
-        sim->device_call = 0;
+        sim->device_call = sim->scrub_call = 0;
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 sim->devices[i].empty = false;
 }
@@ -290,6 +351,13 @@ void devices_check(struct sim *sim)
 {
         struct pool_status st;
         bool there[MAX_MEDIA] = {false};
+        struct pool_scrub_status scrub;
+        pool_get_scrub_status(sim->pool, &scrub);
+        bool goes_on = (int)scrub.state == sim->scrub_told ||
+                       (sim->scrub_told == POOL_SCRUB_RUNNING && scrub.state == POOL_SCRUB_DONE);
+        if (sim->scrub_told && !goes_on)
+                sim_fail(sim, "the scrub is in state %d after a recovery, and users were told %d",
+                         scrub.state, sim->scrub_told);
         pool_get_status(sim->pool, &st);
         for (uint32_t i = 0; i < st.ndevices; i++) {
                 struct pool_device_status ds;
@@ -364,6 +432,7 @@ bool devices_settle(struct sim *sim)
 
 void devices_formatted(struct sim *sim)
 {
+        sim->scrub_told = POOL_SCRUB_NONE;
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 sim->devices[i] =
                     (struct sim_device){.fate = sim->devices[i].listed ? DEVICE_IN : DEVICE_OUT,

@@ -28,6 +28,8 @@ void devices_act(struct sim *sim);
 /* An event of the pool about a slot. */
 void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *e);
 void devices_power_cut(struct sim *sim);
+/* A scrub is through. */
+void devices_scrubbed(struct sim *sim, struct pool *pool);
 /* After a recovery: slots are what users were told. */
 void devices_check(struct sim *sim);
 /* Waits until every device that leaves has left. False: power was lost, or devices are worn. */

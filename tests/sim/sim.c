@@ -217,6 +217,9 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim->gave_up = true;
                 sim_trace(sim, "event: read-only");
                 break;
+        case POOL_EVENT_SCRUBBED:
+                devices_scrubbed(sim, pool);
+                break;
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:

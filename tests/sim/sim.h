@@ -42,6 +42,8 @@ struct sim {
         uint32_t nmedia;
         struct sim_device *devices; /* nmedia */
         bool devices_change; /* they join and leave in this run */
+        uint64_t scrub_call, scrubs; /* as below; scrubs that were through */
+        int scrub_told; /* the state users were told last, POOL_SCRUB_NONE: nothing for sure */
         uint64_t device_calls, device_call; /* ever; number of the one under way, 0: none */
         uint64_t commands; /* device commands of this power-up, */
         uint64_t progress_at; /* the last of them before a user's operation ended, */

@@ -33,10 +33,12 @@ static void proxy_done(struct zdev_io *io, int status)
         struct zdev_io *from = p->from;
         bool dropped = p->proxy->dropped;
 
-        for (int i = 0; p->proxy->damage && io->op == ZDEV_READ && i < io->niov; i++)
-                if (io->iov[i].iov_len == ZP_BLOCK &&
-                    !memcmp(io->iov[i].iov_base, p->proxy->damaged, ZP_BLOCK))
-                        ((uint8_t *)io->iov[i].iov_base)[100] ^= 1;
+        for (int i = 0; p->proxy->damage && io->op == ZDEV_READ && i < io->niov; i++) {
+                uint8_t *at = io->iov[i].iov_base;
+                for (size_t n = io->iov[i].iov_len / ZP_BLOCK; n; n--, at += ZP_BLOCK)
+                        if (!memcmp(at, p->proxy->damaged, ZP_BLOCK))
+                                at[100] ^= 1;
+        }
         free(p);
         if (!dropped)
                 from->done(from, status);

@@ -15,7 +15,7 @@ struct t_pool {
         struct pool *pool;
         struct pool_options options;
         uint64_t now_ns, random;
-        unsigned events[8];
+        unsigned events[16];
         struct err err; /* of the last failure with text */
 };
 
