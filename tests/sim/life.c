@@ -290,7 +290,7 @@ static bool import_once(struct sim *sim, uint64_t cut_at)
         pool_import(devs, n, &sim->host, &sim->options, &a, imported);
         bool whole = sim_run_until(sim, &a.done, "import");
         sim->imports++;
-        if (whole && a.status < 0 && !(sim->faulty && a.status == -EIO))
+        if (whole && a.status < 0 && !(sim->faulty && (a.status == -EIO || a.status == -EROFS)))
                 sim_fail(sim, "import: %d %s", a.status, a.text);
         if (!whole)
                 run_out(sim, &a, "import");
