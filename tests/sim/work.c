@@ -420,7 +420,7 @@ static uint64_t blocks_wanted(const struct work *w)
         list_for_each (r, &w->requests, node)
                 if (r->io.op == VOLUME_WRITE || r->io.op == VOLUME_WRITE_ZEROES)
                         blocks += r->n / SECTORS_PER_BLOCK + 2 + TABLE_PAGES;
-        return blocks;
+        return blocks * POOL_MAX_GROUP_WIDTH; /* what is available is told for one copy */
 }
 
 void work_relieve(struct work *w)
