@@ -40,6 +40,7 @@ struct pdev {
         uint32_t ring_zone; /* label ring: zone in use, */
         uint32_t ring_wp; /* its end, */
         uint32_t ring_cap; /* blocks of it that are used before the other zone's turn */
+        bool ring_durable; /* the zone in use holds a root that was flushed */
         bool ring_switch; /* its tail cannot be trusted: go on in the other zone */
         uint32_t ring_torn; /* import: where the tail ends, to be covered; 0: nothing is */
 };

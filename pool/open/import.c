@@ -187,6 +187,7 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
         d->zones = steal_ptr(&s->zones);
         d->ring_zone = s->best_zone;
         d->ring_wp = s->best_end;
+        d->ring_durable = true; /* the scan has flushed */
         d->ring_switch = !s->best_tail_clean;
         if (d->ring_switch)
                 d->ring_torn = label_torn_at(&d->zones[s->best_zone]);

@@ -352,10 +352,14 @@ static void roots_durable(struct flush_wait *w, int status)
 {
         struct pool *pool = w->ctx;
 
-        if (status < 0)
+        if (status < 0) { /* it stands all the same, and perhaps for good */
+                pool->generation = pool->ckpt.root.generation;
                 fail(pool, status);
-        else /* P5: the root is durable */
-                succeed(pool);
+                return;
+        }
+        for (uint32_t i = 0; i < pool->ndevs; i++) /* P5: the root is durable */
+                pool->devs[i].ring_durable |= pool->devs[i].dev != NULL;
+        succeed(pool);
 }
 
 static void root_written(struct label_write *w, int status)

@@ -296,9 +296,9 @@ static void written(struct pio *p, int status)
         } else if (w->step == STEP_FINISH) {
                 w->step = STEP_RESET;
         } else if (w->step == STEP_RESET) {
-                d->ring_zone = other_zone(d);
-                d->ring_wp = 0;
-                d->ring_switch = false;
+                d->ring_zone = w->reset;
+                d->ring_wp = d->ring_torn = 0;
+                d->ring_switch = d->ring_durable = false;
                 w->step = STEP_WRITE;
         } else {
                 d->written++;
@@ -331,7 +331,7 @@ static void write_step(struct label_write *w)
         } else if (w->step == STEP_FINISH) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = d->ring_zone};
         } else if (w->step == STEP_RESET) {
-                w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = other_zone(d)};
+                w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = w->reset};
         } else {
                 uint32_t n = MIN(w->blocks - w->sent, d->dev->geo.max_io_blocks);
                 w->pio.iov =
@@ -353,9 +353,14 @@ void label_write_start(struct label_write *w)
         uint64_t share = MIN(cap, (uint64_t)MAX((uint32_t)RING_MIN_BLOCKS, RING_ROOTS * w->blocks));
 
         w->sent = 0;
+        w->reset = other_zone(d);
         w->step = d->ring_switch || d->ring_wp + w->blocks > share ? STEP_FINISH : STEP_WRITE;
         if (w->step == STEP_FINISH && d->ring_wp == cap && !d->ring_switch)
                 w->step = STEP_RESET;
+        if (w->step != STEP_WRITE && !d->ring_durable) { /* the other zone has all that counts */
+                w->reset = d->ring_zone;
+                w->step = STEP_RESET;
+        }
         if (w->step == STEP_FINISH && d->ring_torn && d->ring_torn < cap) {
                 w->step = STEP_COVER;
                 w->cover = (uint32_t)MIN(w->blocks, cap - d->ring_torn);

@@ -42,6 +42,7 @@ struct label_write {
         uint32_t blocks, sent;
         struct pio pio;
         int step;
+        uint32_t reset; /* zone of STEP_RESET */
         uint32_t cover; /* blocks still to be covered */
         void (*done)(struct label_write *w, int status);
         void *ctx;

@@ -13,7 +13,7 @@ struct base bases[] = {
      .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
      .data_blocks = 8,
      .hole_blocks = 6,
-     .ops = "WOFUDNXRAK"},
+     .ops = "WOFUDNXRAKEH"},
     /* two devices that differ, one with conventional zones and with as few open as a pool takes;
      * hardly any RAM for table pages */
     {.name = "pair",
@@ -43,7 +43,7 @@ struct base bases[] = {
      .hole_blocks = 6,
      .rounds = 3,
      .ring_end = true,
-     .ops = "WOFUDNXRAKC"},
+     .ops = "WOFUDNXRAKCEH"},
 };
 const unsigned nbases = ARRAY_SIZE(bases);
 

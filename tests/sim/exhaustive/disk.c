@@ -173,6 +173,7 @@ struct command {
         uint64_t number;
         uint64_t durable_upto; /* FLUSH: changes below it */
         int status;
+        uint32_t nblocks; /* WRITE: that arrive */
         struct cell *cells; /* WRITE: as submitted */
 };
 
@@ -257,6 +258,18 @@ static struct cell *take_cells(struct disk *d, const struct zdev_io *io)
         return cells;
 }
 
+static void fail_once(struct disk *d, struct command *c)
+{
+        bool *fail = c->io->op == ZDEV_WRITE   ? &d->fail_write
+                     : c->io->op == ZDEV_FLUSH ? &d->fail_flush
+                                               : NULL;
+        if (!fail || !*fail || d->lost)
+                return;
+        *fail = false;
+        c->status = -EIO;
+        c->nblocks /= 2;
+}
+
 static void disk_submit(struct zdev *dev, struct zdev_io *io)
 {
         struct disk *d = container_of(dev, struct disk, dev);
@@ -267,8 +280,11 @@ static void disk_submit(struct zdev *dev, struct zdev_io *io)
                               .status = d->lost ? -ENODEV : 0};
         if (!d->lost)
                 check_rules(d, io);
-        if (io->op == ZDEV_WRITE && !d->lost)
+        if (io->op == ZDEV_WRITE && !d->lost) {
                 c->cells = take_cells(d, io);
+                c->nblocks = io->nblocks;
+        }
+        fail_once(d, c);
         if (io->op != ZDEV_READ && io->op != ZDEV_REPORT)
                 d->version++;
         list_add_tail(&d->commands, &c->node);
@@ -277,7 +293,7 @@ static void disk_submit(struct zdev *dev, struct zdev_io *io)
                    io->zone, (unsigned long long)io->block, io->nblocks);
 }
 
-static struct change *add_change(struct disk *d, const struct zdev_io *io)
+static struct change *add_change(struct disk *d, const struct zdev_io *io, uint32_t nblocks)
 {
         const struct zone_model_zone *z = &d->model.zones[io->zone];
         if (d->nchanges == d->changes_room) {
@@ -289,7 +305,7 @@ static struct change *add_change(struct disk *d, const struct zdev_io *io)
                              .op = io->op,
                              .zone = io->zone,
                              .block = (uint32_t)io->block,
-                             .nblocks = io->op == ZDEV_WRITE ? io->nblocks : 0,
+                             .nblocks = nblocks,
                              .state = at_rest(d, z->state, z->wp_block),
                              .wp = (uint32_t)z->wp_block};
         return c;
@@ -312,11 +328,13 @@ void disk_settle(struct disk *d)
 static void write_cells(struct disk *d, const struct command *c)
 {
         const struct zdev_io *io = c->io;
-        struct change *change = add_change(d, io);
-        change->undo = arena_take(d, io->nblocks * sizeof(*change->undo));
+        if (!c->nblocks)
+                return;
+        struct change *change = add_change(d, io, c->nblocks);
+        change->undo = arena_take(d, c->nblocks * sizeof(*change->undo));
         memcpy(change->undo, disk_cells(d, io->zone) + io->block,
-               io->nblocks * sizeof(*change->undo));
-        for (uint32_t i = 0; i < io->nblocks; i++)
+               c->nblocks * sizeof(*change->undo));
+        for (uint32_t i = 0; i < c->nblocks; i++)
                 put_cell(d, io->zone, (uint32_t)io->block + i, c->cells[i]);
 }
 
@@ -324,17 +342,17 @@ static void take_effect(struct disk *d, struct command *c)
 {
         const struct zdev_io *io = c->io;
         struct disk_zone *z = &d->zones[io->zone];
-        if (c->status < 0)
+        if (c->status < 0 && (d->lost || io->op != ZDEV_WRITE))
                 return;
         switch (io->op) {
         case ZDEV_WRITE:
                 write_cells(d, c);
-                zone_model_end_write(&d->model, io->zone, io->nblocks);
+                zone_model_end_write(&d->model, io->zone, c->nblocks);
                 break;
         case ZDEV_RESET:
         case ZDEV_FINISH:
                 z->managing = z->resetting = 0;
-                add_change(d, io);
+                add_change(d, io, 0);
                 if (io->op == ZDEV_RESET)
                         zone_model_reset(&d->model, io->zone);
                 else
@@ -414,14 +432,12 @@ static void carry_out(struct disk *d, const struct disk *from)
         const struct command *c;
         list_for_each (c, &from->commands, node) {
                 const struct zdev_io *io = c->io;
-                if (c->status < 0)
-                        continue;
                 if (io->op == ZDEV_WRITE) {
                         write_cells(d, c);
                         zone_model_restore(&d->model, io->zone, ZDEV_ZONE_CLOSED,
-                                           io->block + io->nblocks);
+                                           io->block + c->nblocks);
                 } else if (io->op == ZDEV_RESET || io->op == ZDEV_FINISH) {
-                        add_change(d, io);
+                        add_change(d, io, 0);
                         zone_model_restore(&d->model, io->zone,
                                            io->op == ZDEV_RESET ? ZDEV_ZONE_EMPTY : ZDEV_ZONE_FULL,
                                            0);

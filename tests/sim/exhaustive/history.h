@@ -58,6 +58,7 @@ struct history {
         uint8_t next_tag;
         struct volume_history volumes[MAX_VOLUMES];
         bool lost; /* a device is gone: operations may fail */
+        bool faulty; /* an operation may have */
 };
 
 void history_init(struct history *h);

@@ -52,8 +52,9 @@ static struct volume *handle(struct script *sc, unsigned volume)
 
 static void check_status(const struct script *sc, int status, const char *what)
 {
-        bool fair = status == 0 || (sc->history->lost &&
-                                    (status == -EIO || status == -ENODEV || status == -EROFS));
+        bool fair =
+            status == 0 || (sc->history->faulty && status == -EIO) ||
+            (sc->history->lost && (status == -EIO || status == -ENODEV || status == -EROFS));
         case_trace("%s ended with %d", what, status);
         if (!fair)
                 case_fail("%s ended with %d (%s)", what, status, strerror(-status));
@@ -352,17 +353,44 @@ static bool op_lose(struct script *sc)
         return true;
 }
 
+/* The next flush, or write, of the first device fails, once. */
+static bool op_fail_flush(struct script *sc)
+{
+        struct disk *d = sc->stage->disks[0];
+        if (d->fail_flush)
+                return false;
+        d->fail_flush = sc->stage->faults_fair = sc->history->faulty = true;
+        return true;
+}
+
+static bool op_fail_write(struct script *sc)
+{
+        struct disk *d = sc->stage->disks[0];
+        if (d->fail_write)
+                return false;
+        d->fail_write = sc->stage->faults_fair = sc->history->faulty = true;
+        return true;
+}
+
 static const struct {
         char letter;
         const char *name;
         bool (*start)(struct script *sc);
 } operations[] = {
-    {'W', "write", op_write},     {'O', "overwrite", op_overwrite},
-    {'F', "flush", op_flush},     {'U', "fua", op_fua},
-    {'D', "discard", op_discard}, {'N', "create", op_create},
-    {'X', "delete", op_delete},   {'R', "resize", op_resize},
-    {'A', "owner", op_owner},     {'K', "checkpoint", op_checkpoint},
-    {'C', "clean", op_clean},     {'G', "device loss", op_lose},
+    {'W', "write", op_write},
+    {'O', "overwrite", op_overwrite},
+    {'F', "flush", op_flush},
+    {'U', "fua", op_fua},
+    {'D', "discard", op_discard},
+    {'N', "create", op_create},
+    {'X', "delete", op_delete},
+    {'R', "resize", op_resize},
+    {'A', "owner", op_owner},
+    {'K', "checkpoint", op_checkpoint},
+    {'C', "clean", op_clean},
+    {'G', "device loss", op_lose},
+    {'E', "failing flush", op_fail_flush},
+    {'H', "failing write", op_fail_write},
 };
 
 bool script_start(struct script *sc, char op)
