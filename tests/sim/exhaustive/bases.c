@@ -43,7 +43,7 @@ struct base bases[] = {
      .hole_blocks = 6,
      .rounds = 3,
      .ring_end = true,
-     .ops = "WOFUDNXRAKCEH"},
+     .ops = "WOFUDNXRAKCEHB"},
 };
 const unsigned nbases = ARRAY_SIZE(bases);
 

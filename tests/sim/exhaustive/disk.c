@@ -260,6 +260,10 @@ static struct cell *take_cells(struct disk *d, const struct zdev_io *io)
 
 static void fail_once(struct disk *d, struct command *c)
 {
+        if (c->io->op == ZDEV_WRITE && d->fail_root && c->io->zone < d->spec.nr_conventional + 2) {
+                d->fail_root = false;
+                d->fail_flush = true;
+        }
         bool *fail = c->io->op == ZDEV_WRITE   ? &d->fail_write
                      : c->io->op == ZDEV_FLUSH ? &d->fail_flush
                                                : NULL;

@@ -60,6 +60,7 @@ struct disk {
         uint64_t *numbers; /* of the stage's commands, see disk_new */
         uint64_t version; /* raised whenever another set of crash states may be possible */
         bool fail_flush, fail_write; /* the next one fails; of a write half arrives */
+        bool fail_root; /* the flush that follows the next root fails */
         bool lost; /* the device is gone for good: whatever it is asked ends with -ENODEV */
         struct chunk *arena;
 };

@@ -372,6 +372,15 @@ static bool op_fail_write(struct script *sc)
         return true;
 }
 
+static bool op_fail_root(struct script *sc)
+{
+        struct disk *d = sc->stage->disks[0];
+        if (d->fail_root)
+                return false;
+        d->fail_root = sc->stage->faults_fair = sc->history->faulty = true;
+        return true;
+}
+
 static const struct {
         char letter;
         const char *name;
@@ -390,6 +399,7 @@ static const struct {
     {'C', "clean", op_clean},
     {'G', "device loss", op_lose},
     {'E', "failing flush", op_fail_flush},
+    {'B', "failing root", op_fail_root},
     {'H', "failing write", op_fail_write},
 };
 
