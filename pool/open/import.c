@@ -45,6 +45,15 @@ void import_fail(struct import *im, int code, const char *fmt, ...)
         va_start(ap, fmt);
         vsnprintf(im->err.msg, sizeof(im->err.msg), fmt, ap);
         va_end(ap);
+        uint32_t gone = 0;
+        for (uint32_t i = 0; i < im->pool->ndevs; i++)
+                gone += im->pool->devs[i].error == -ENODEV && !im->pool->devs[i].dev;
+        if (gone && code == EIO) { /* nothing was found wrong with those that are there */
+                size_t at = strlen(im->err.msg);
+                im->err.code = ENXIO;
+                snprintf(im->err.msg + at, sizeof(im->err.msg) - at,
+                         "; %u devices are missing: add them and import again", gone);
+        }
         im->pool->gone = import_over;
         im->pool->gone_ctx = im;
         im->pool->dead = true; /* freed when what is in flight has come back; devices stay */

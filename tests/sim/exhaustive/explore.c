@@ -55,16 +55,23 @@ static void crash_point(struct stage *s, void *ctx);
 
 /* ---- one state ---- */
 
-/* Without the lost device the import says what is missing. */
-static void import_without(const struct cuts *cuts, uint32_t state)
+/* Without the lost device the import says what is missing; or the others know that it is out of
+ * use, and what is read of them is right. */
+static void import_without(const struct demand *demand, const struct cuts *cuts, uint32_t state)
 {
         struct stage s;
+        struct outcome o;
         struct err err;
         case_now.doing = "importing without the lost device";
         cuts_make(cuts, state, &s);
         int rc = stage_import(&s, s.ndisks - 1, &err);
-        if (rc != -ENXIO || !strstr(err.msg, "missing"))
+        if (rc < 0 && (rc != -ENXIO || !strstr(err.msg, "missing")))
                 case_fail("the import ended with %d: %s", rc, err.msg);
+        if (rc == 0) {
+                s.faults_fair = true;
+                look_at(&s, true, &o);
+                demand_check(demand, &o);
+        }
         stage_fini(&s);
 }
 
@@ -116,7 +123,7 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         if (case_now.verbose)
                 cuts_describe(cuts, state);
         if (demand->lost)
-                import_without(cuts, state);
+                import_without(demand, cuts, state);
         cuts_make(cuts, state, &s);
         for (uint32_t i = 0; i < s.ndisks; i++)
                 s.disks[i]->lost = false; /* it comes back */
