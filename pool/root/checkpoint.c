@@ -101,6 +101,8 @@ static void end(struct pool *pool, int status)
         } else if (c->again || status < 0) {
                 c->again = false;
                 ckpt_start(pool, NULL);
+                if (status < 0 && pool->unrecorded && pool->nusable) /* goes on without a device */
+                        list_splice_tail(&c->waits, &waits);
                 list_splice_tail(&c->waits, &c->next);
         }
         /* whatever it was that failed this time */
