@@ -244,6 +244,29 @@ void oracle_add_values(struct oracle_volume *v, const struct oracle_volume *s)
         }
 }
 
+void oracle_maybe_became(struct oracle_volume *v, const struct oracle_volume *s)
+{
+        uint64_t n = MIN(v->size_bytes, s->size_bytes) / VOLUME_SECTOR;
+        v->sides = SIDE_BOTH;
+        for (uint64_t i = 0; i < n; i++) {
+                struct sector *sec = &v->sectors[i];
+                if (!sec->values && s->sectors[i].values)
+                        push_value(sec, beginning[0]);
+                for (uint32_t x = 0; x < sec->n && sec->values; x++)
+                        sec->values[x].side = SIDE_BEFORE;
+        }
+        oracle_add_values(v, s);
+        for (uint64_t i = 0; i < n; i++) {
+                struct sector *sec = &v->sectors[i];
+                uint32_t k;
+                const struct value *vals = values_of(&s->sectors[i], &k);
+                for (uint32_t x = 0; x < sec->n && sec->values; x++)
+                        for (uint32_t y = 0; y < k; y++)
+                                if (vals[y].op == sec->values[x].op)
+                                        sec->values[x].side |= SIDE_BACK;
+        }
+}
+
 void oracle_become(struct oracle_volume *v, const struct oracle_volume *s)
 {
         uint64_t n = MIN(v->size_bytes, s->size_bytes) / VOLUME_SECTOR;
@@ -494,13 +517,20 @@ static void check_allowed(struct oracle *o, const struct oracle_volume *v, uint6
                     "which is neither its last durable value nor a later one");
 }
 
+static uint8_t side_of(const struct value *val)
+{
+        return val->side ? val->side : SIDE_BOTH;
+}
+
 /* The earliest start among the allowed values the content can be: op 0 counts as 0. */
-static uint32_t earliest_start(const struct oracle *o, const struct sector *s, uint32_t found)
+static uint32_t earliest_start(const struct oracle *o, const struct sector *s, uint32_t found,
+                               uint8_t sides)
 {
         uint32_t n, start = TIME_NEVER;
         const struct value *vals = values_of(s, &n);
         for (uint32_t i = 0; i < n; i++)
-                if (matches(o, &vals[i], found) && end_of(o, &vals[i]) >= s->durable_start)
+                if ((side_of(&vals[i]) & sides) && matches(o, &vals[i], found) &&
+                    end_of(o, &vals[i]) >= s->durable_start)
                         start = MIN(start, o->ops[vals[i].op].start);
         return start;
 }
@@ -508,17 +538,19 @@ static uint32_t earliest_start(const struct oracle *o, const struct sector *s, u
 /* All sectors of a block are of one moment: every op that ended before the latest of the values
  * began, and every op one of the values comes from, is in all of them. */
 static void check_one_moment(struct oracle *o, const struct oracle_volume *v, uint64_t first,
-                             const uint32_t *found, uint32_t nsectors)
+                             const uint32_t *found, uint32_t nsectors, uint8_t sides)
 {
         uint32_t moment = 0;
         for (uint32_t i = 0; i < nsectors; i++)
-                moment = MAX(moment, earliest_start(o, &v->sectors[first + i], found[i]));
+                moment = MAX(moment, earliest_start(o, &v->sectors[first + i], found[i], sides));
         for (uint32_t i = 0; i < nsectors; i++) {
                 const struct sector *s = &v->sectors[first + i];
                 uint32_t n, floor = 0;
                 const struct value *vals = values_of(s, &n);
                 for (uint32_t k = 0; k < n; k++) {
                         const struct op *op = &o->ops[vals[k].op];
+                        if (!(side_of(&vals[k]) & sides))
+                                continue;
                         bool in = op->definite && op->end < moment;
                         for (uint32_t j = 0; j < nsectors && !in; j++)
                                 in = found[j] && found[j] == vals[k].op;
@@ -535,6 +567,42 @@ static void check_one_moment(struct oracle *o, const struct oracle_volume *v, ui
         }
 }
 
+/* Some value of the block is of one side only. */
+static bool mixed(const struct oracle_volume *v, uint64_t first, uint32_t nsectors)
+{
+        for (uint32_t i = 0; i < nsectors; i++) {
+                const struct sector *s = &v->sectors[first + i];
+                for (uint32_t k = 0; s->values && k < s->n; k++)
+                        if (side_of(&s->values[k]) != SIDE_BOTH)
+                                return true;
+        }
+        return false;
+}
+
+/* Which of before and back the block can be. Fails the run when it is neither as a whole, or not
+ * what the volume's other blocks are. */
+static uint8_t one_side(struct oracle *o, struct oracle_volume *v, uint64_t first,
+                        const uint32_t *found, uint32_t nsectors)
+{
+        uint8_t sides = v->sides ? v->sides : SIDE_BOTH;
+        for (uint32_t i = 0; i < nsectors; i++) {
+                const struct sector *s = &v->sectors[first + i];
+                uint32_t n;
+                uint8_t of = 0;
+                const struct value *vals = values_of(s, &n);
+                for (uint32_t k = 0; k < n; k++)
+                        if (matches(o, &vals[k], found[i]) &&
+                            end_of(o, &vals[k]) >= s->durable_start)
+                                of |= side_of(&vals[k]);
+                sides &= of;
+                if (!sides)
+                        wrong_value(o, v, first + i, found[i], s->durable_start,
+                                    "and the volume has gone back to a snapshot in part");
+        }
+        v->sides = sides;
+        return sides;
+}
+
 void oracle_recovered(struct oracle *o, struct oracle_volume *v, uint64_t block, const uint8_t *buf)
 {
         uint64_t first = block * SECTORS_PER_BLOCK;
@@ -548,8 +616,10 @@ void oracle_recovered(struct oracle *o, struct oracle_volume *v, uint64_t block,
                 check_allowed(o, v, first + i, found[i]);
                 settled = settled && (!s->values || s->n == 1);
         }
-        if (!settled)
-                check_one_moment(o, v, first, found, nsectors);
+        uint8_t sides = one_side(o, v, first, found, nsectors);
+        /* where it can be either, the order of ops says nothing: the snapshot's are older */
+        if (!settled && !(sides == SIDE_BOTH && mixed(v, first, nsectors)))
+                check_one_moment(o, v, first, found, nsectors, sides);
         for (uint32_t i = 0; i < nsectors; i++) {
                 struct sector *s = &v->sectors[first + i];
                 if (!s->values)

@@ -27,9 +27,13 @@ struct op {
         uint16_t volume;
 };
 
+/* Of a volume that may have gone back to a snapshot before a power cut: what a value is of. */
+enum side { SIDE_BEFORE = 1, SIDE_BACK = 2, SIDE_BOTH = 3 };
+
 struct value {
         uint32_t op; /* 0: the zeroes of the beginning */
         uint32_t start; /* of the op, or later: when it was seen to be the last one */
+        uint8_t side; /* enum side; 0: both */
 };
 
 struct sector {
@@ -75,6 +79,7 @@ struct oracle_volume {
         uint16_t of; /* number of the snapshot's volume */
         struct oracle_volume *taking; /* a snapshot of it that is being taken beside writes */
         struct oracle_volume *going_back; /* to this snapshot */
+        uint8_t sides; /* which of them it can be; SIDE_BOTH: unknown, or no question */
         uint32_t busy; /* I/O in flight */
         bool control; /* a control operation is in flight */
 };
@@ -105,6 +110,8 @@ struct oracle_volume *oracle_copy(struct oracle *o, struct oracle_volume *v, boo
 bool oracle_has_snapshots(const struct oracle *o, const struct oracle_volume *v);
 /* v may also, or shall, be as s is. */
 void oracle_add_values(struct oracle_volume *v, const struct oracle_volume *s);
+/* The volume is as it was, or has become the snapshot, as a whole. */
+void oracle_maybe_became(struct oracle_volume *v, const struct oracle_volume *s);
 void oracle_become(struct oracle_volume *v, const struct oracle_volume *s);
 
 /* An op begins, covers sectors (in as many calls as needed) and ends. */

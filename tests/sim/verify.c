@@ -237,7 +237,7 @@ static void check_volumes(struct sim *sim)
                 if (v->vol && v->snapshot)
                         check_snapshot(sim, v);
                 if (v->going_back) /* it happened or not */
-                        oracle_add_values(v, v->going_back);
+                        oracle_maybe_became(v, v->going_back);
                 v->going_back = NULL;
         }
         for (uint32_t i = 0; i < oracle_count(sim->oracle);) {
