@@ -53,6 +53,15 @@ struct zdev_geometry {
         bool rotational; /* capacity tier */
 };
 
+/* Zones that may be open, and active, at once. */
+static inline uint32_t zdev_most_open(const struct zdev_geometry *geo)
+{
+        uint32_t open = geo->max_open ? geo->max_open : UINT32_MAX;
+        uint32_t active = geo->max_active ? geo->max_active : UINT32_MAX;
+
+        return open < active ? open : active;
+}
+
 /* One operation. Owned by the caller from before submit until done is called, and by the caller
  * again from within done. The buffers stay untouched and valid for as long. */
 struct zdev_io {

@@ -326,6 +326,12 @@ static int check_join(struct member_op *op, uint32_t slot, uint32_t ngroups)
                 good += data_zone(op, z) && member_zone_fits(&op->zones[z]);
         if (pool->readonly)
                 return err_set(&op->err, EROFS, "pool %s is read-only", pool->name);
+        if (zdev_most_open(&op->dev->geo) < space_open_zones(pool))
+                return err_set(&op->err, EINVAL,
+                               "device %s allows %u zones to be open; with the numbers of copies "
+                               "that volumes of pool %s have, %u are needed",
+                               op->dev->path, zdev_most_open(&op->dev->geo), pool->name,
+                               space_open_zones(pool));
         if (!good)
                 return err_set(&op->err, EINVAL, "device %s has no zone for data that works",
                                op->dev->path);

@@ -294,21 +294,25 @@ void space_volume_goes(struct pool *pool, unsigned copies)
         set_copies(pool);
 }
 
-/* Each number of copies takes two open groups; tables one, the label one. */
+static uint32_t zones_for(unsigned kinds_of_copies)
+{
+        return 2 + 2 * kinds_of_copies;
+}
+
+uint32_t space_open_zones(const struct pool *pool)
+{
+        return zones_for(kinds(pool));
+}
+
 static bool zones_allow(const struct pool *pool, unsigned copies)
 {
-        unsigned n = !pool->volumes_of[copies];
+        unsigned others = 0;
 
         for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
-                n += pool->volumes_of[c] != 0;
-
+                others += c != copies && pool->volumes_of[c];
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 const struct pdev *d = &pool->devs[i];
-                if (!pdev_usable(d))
-                        continue;
-                uint32_t open = d->dev->geo.max_open, active = d->dev->geo.max_active;
-                uint32_t max = MIN(open ? open : UINT32_MAX, active ? active : UINT32_MAX);
-                if (max < 2 + 2 * n)
+                if (pdev_usable(d) && zdev_most_open(&d->dev->geo) < zones_for(others + 1))
                         return false;
         }
         return true;

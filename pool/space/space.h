@@ -31,6 +31,9 @@ uint64_t space_available(const struct pool *pool, unsigned copies);
  * kept. */
 void space_volume_comes(struct pool *pool, unsigned copies);
 void space_volume_goes(struct pool *pool, unsigned copies);
+/* Zones that a member must be able to keep open: two groups for each number of copies in use, one
+ * for tables, the label's. */
+uint32_t space_open_zones(const struct pool *pool);
 /* Such a volume can be made now. 0; -ENODEV fewer devices in use than copies; -EMFILE some device
  * allows too few open zones for one more number of copies beside the others; -ENOSPC. */
 int space_admits_volume(struct pool *pool, unsigned copies);

@@ -17,7 +17,7 @@ static void made(struct control *c, int status, struct volume *vol, const char *
         c->others[0]->control = false;
         if (c->others[0]->taking == c->v)
                 c->others[0]->taking = NULL;
-        if (status == -ENOSPC) {
+        if (status == -ENOSPC || (sim->mirrored && (status == -EMFILE || status == -ENODEV))) {
                 oracle_remove(sim->oracle, c->v);
         } else if (status < 0) {
                 work_control_failed(c, what, status);
