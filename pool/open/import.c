@@ -197,7 +197,7 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
         d->ring_zone = s->best_zone;
         d->ring_wp = s->best_end;
         d->ring_durable = true; /* the scan has flushed */
-        d->ring_switch = !s->best_tail_clean;
+        d->ring_switch = !s->best_tail_clean || label_both_active(d->zones, d->dev->geo.nr_zones);
         if (d->ring_switch)
                 d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
         if (joining) /* its label is there: the root that ends this import says so */

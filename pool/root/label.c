@@ -204,6 +204,19 @@ void label_scan_start(struct label_scan *s)
         pio_submit(s->pool, s->dev, &s->pio);
 }
 
+bool label_both_active(const struct zdev_zone *zones, uint32_t nr_zones)
+{
+        uint32_t ring[LABEL_ZONES];
+        unsigned n = 0;
+
+        if (!label_zones(zones, nr_zones, ring))
+                return false;
+        for (unsigned i = 0; i < LABEL_ZONES; i++)
+                n += zones[ring[i]].state == ZDEV_ZONE_OPEN ||
+                     zones[ring[i]].state == ZDEV_ZONE_CLOSED;
+        return n == LABEL_ZONES;
+}
+
 /* ---- probe ---- */
 
 struct probe {

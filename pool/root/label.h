@@ -32,6 +32,9 @@ struct label_scan {
  * conventional, whatever else their state. Returns false when there are too few; ret_zones is scrap
  * then. */
 bool label_zones(const struct zdev_zone *zones, uint32_t nr_zones, uint32_t ret_zones[LABEL_ZONES]);
+/* Both ring zones take one of the device's active zones, when the power cut undid that one was
+ * finished: the next root then changes zones, which finishes one and resets the other. */
+bool label_both_active(const struct zdev_zone *zones, uint32_t nr_zones);
 /* Flushes and reports the device, then reads its rings. */
 void label_scan_start(struct label_scan *s);
 
