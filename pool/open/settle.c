@@ -83,15 +83,17 @@ static void set_free(struct import *im, struct group *g)
         g->cap = g->zone_cap;
 }
 
-/* All members end where the group does, and can be written on. */
-static bool can_go_on(struct pool *pool, const struct group *g)
+/* All members end where the group does, and can be written on; and what was left open does not keep
+ * others from opening what they need. */
+static bool can_go_on(struct pool *pool, const struct stream *s, const struct group *g)
 {
         if (group_away(pool, g) || !g->tail || g->tail >= g->cap ||
             g->width < width_for(pool, g->copies))
                 return false;
         for (unsigned k = 0; k < g->width; k++)
                 if (!pdev_usable(member_dev(pool, g, k)) || g->member[k].good != MEMBER_GOOD ||
-                    !zone_partial(member_zone(pool, g, k)) || g->tail != member_end(pool, g, k))
+                    !zone_partial(member_zone(pool, g, k)) || g->tail != member_end(pool, g, k) ||
+                    !group_has_slot(pool, member_dev(pool, g, k), s))
                         return false;
         return true;
 }
@@ -132,7 +134,7 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 s = s->next;
         if (summary) {
                 g->state = GROUP_SEALED;
-        } else if (!s->open && can_go_on(pool, g)) {
+        } else if (!s->open && can_go_on(pool, s, g)) {
                 g->state = GROUP_OPEN;
                 g->nosummary = true;
                 s->open = g;

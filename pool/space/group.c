@@ -353,14 +353,12 @@ static uint32_t none_open(const struct pool *pool)
 /* One open zone of each device is the label ring's and one the tables', who write to one group at a
  * time whatever they have placed; one is left to cleaning. A second group of a kind leaves one to
  * each that has none. */
-static bool has_slot(const struct pool *pool, const struct pdev *d, const struct stream *s)
+bool group_has_slot(const struct pool *pool, const struct pdev *d, const struct stream *s)
 {
         enum cls kind = class_kind(s->cls);
-        uint32_t open = d->dev->geo.max_open, active = d->dev->geo.max_active;
-        uint32_t limit = open && active ? MIN(open, active) : MAX(open, active);
-        uint32_t need = 1;
+        uint32_t limit = zdev_most_open(&d->dev->geo), need = 1;
 
-        if (!limit || kind == CLASS_TABLE)
+        if (limit == UINT32_MAX || kind == CLASS_TABLE)
                 return true;
         if (kind == CLASS_USER && !count_open(pool, CLASS_CLEAN, 0, d))
                 need++;
@@ -396,7 +394,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                 if (taken || !pdev_takes(d) || !d->nfree)
                         continue;
                 uint64_t share = ((uint64_t)d->nfree << 16) / (1 + 2 * own_open(s, d));
-                if (!has_slot(pool, d, s)) {
+                if (!group_has_slot(pool, d, s)) {
                         pool->no_slot = true;
                         blocked = MAX(blocked, share);
                 } else if (!best || share > best_share) {

@@ -134,6 +134,8 @@ void group_active(struct pool *pool, struct group *g);
 void group_inactive(struct pool *pool, struct group *g);
 /* Data blocks were added whose users' writes were at that time, in the mean. */
 void group_add_data(struct group *g, uint32_t blocks, uint64_t written);
+/* The device allows the stream one more open group there, and those that others need besides. */
+bool group_has_slot(const struct pool *pool, const struct pdev *d, const struct stream *s);
 /* Takes the group out of use after an error or a gap: what it holds stays readable. */
 void group_retire(struct pool *pool, struct group *g);
 void group_sealed(struct pool *pool, struct group *g);
