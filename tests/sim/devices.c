@@ -154,7 +154,7 @@ static void check_blank(struct sim *sim, uint32_t i)
 static void add(struct sim *sim, uint32_t old)
 {
         uint32_t i = pick(sim, DEVICE_OUT, DEVICE_OUT);
-        if (i == MAX_MEDIA)
+        if (i == MAX_MEDIA || sim->devices[i].marked)
                 return;
         uint32_t slot = old < MAX_MEDIA ? slot_of(sim, old) : 0;
         if (sim->devices[i].blank)
@@ -303,8 +303,8 @@ void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *
                 if (gone == MAX_MEDIA)
                         return; /* its label was wiped before power failed */
                 sim_trace(sim, "event: device %u has left (%d)", gone, e->status);
-                sim->devices[gone] =
-                    (struct sim_device){.fate = DEVICE_OUT, .blank = e->status == 0};
+                sim->devices[gone] = (struct sim_device){
+                    .fate = DEVICE_OUT, .blank = e->status == 0, .marked = e->status != 0};
                 return;
         }
         uint32_t m = media_of(pool, e->device);

@@ -20,6 +20,7 @@ struct sim_device {
         enum device_fate fate;
         bool listed; /* given to import, as the daemon's file has it */
         bool blank; /* it has left: its label must be gone */
+        bool marked; /* it has left, and its label could not be wiped: nobody adds it again */
         bool empty; /* nothing may be written to its groups */
 };
 
