@@ -80,6 +80,7 @@ struct pool {
         uint64_t mark_limit; /* which it may not pass: a batch above failed half-way, */
         uint64_t failed_seq; /* the last such */
         uint64_t generation; /* of the last root */
+        uint16_t claims; /* so many roots were written by imports once more */
         uint64_t next_tree;
         struct tree catalog;
         struct list volumes;

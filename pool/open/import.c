@@ -1,6 +1,7 @@
 /* Opening a pool: labels of all devices -> the newest root -> tables into RAM (load.c) -> replay
- * (recover.c) -> a fresh checkpoint -> in use. Nothing is written before the checkpoint but resets
- * of zones that hold nothing which counts, and finishes; so a crash anywhere repeats the same. */
+ * (recover.c) -> a fresh checkpoint -> in use. Nothing is written before the checkpoint but the
+ * same root once more (claim.c), resets of zones that hold nothing which counts, and finishes; so a
+ * crash anywhere repeats the same. */
 #include "pool/open/import.h"
 #include "pool/internal.h"
 #include "pool/root/label.h"
@@ -22,6 +23,7 @@ static void import_free(struct import *im)
         recover_fini(im);
         free(im->slots);
         free(im->slot_base);
+        free(im->claim);
         free(im->scans);
         free(im);
 }
@@ -59,7 +61,7 @@ void import_fail(struct import *im, int code, const char *fmt, ...)
         im->pool->dead = true; /* freed when what is in flight has come back; devices stay */
 }
 
-static struct label_scan *scan_of(struct import *im, uint32_t index)
+struct label_scan *import_scan_of(struct import *im, uint32_t index)
 {
         for (uint32_t n = 0; n < im->nscans; n++)
                 if (uuid_equal(&im->scans[n].best.device, &im->root.devices[index].uuid))
@@ -80,7 +82,7 @@ static int missing(struct import *im, struct err *err)
                 bool used = d->state == ROOT_DEVICE_IN_USE &&
                             (d->slot == POOL_DEVICE_MEMBER || d->slot == POOL_DEVICE_LEAVING);
                 in_use += used;
-                if (used && !scan_of(im, i) && !im->absent++)
+                if (used && !import_scan_of(im, i) && !im->absent++)
                         first = i;
         }
         if (!im->absent)
@@ -113,9 +115,9 @@ static int match(struct import *im, struct err *err)
                         return err_set(err, EINVAL,
                                        "device %s has left pool %s; import the pool without it",
                                        s->dev->path, im->root.name);
-                if (scan_of(im, i) != s)
+                if (import_scan_of(im, i) != s)
                         return err_set(err, EINVAL, "devices %s and %s are the same one",
-                                       scan_of(im, i)->dev->path, s->dev->path);
+                                       import_scan_of(im, i)->dev->path, s->dev->path);
                 if (im->root.devices[i].state == ROOT_DEVICE_OUT &&
                     s->best.generation >= im->root.devices[i].generation + GENERATION_GAP / 2)
                         return err_set(err, EEXIST,
@@ -166,7 +168,7 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
         struct pdev *d = &im->pool->devs[index];
         bool joining = rd->slot == POOL_DEVICE_JOINING;
 
-        struct label_scan *s = scan_of(im, index);
+        struct label_scan *s = import_scan_of(im, index);
 
         *d = (struct pdev){.uuid = rd->uuid,
                            .index = index,
@@ -207,18 +209,26 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
 
 /* One that the root counts as in use has a root that is about as new: only so many can fail in a
  * row. If not, its content is of an earlier time (an old image was put back): as if it had been
- * out. */
+ * out. Claims do not count: they repeat what is there, and one device may miss any number of them
+ * while power fails again and again during imports. */
+bool import_is_old(struct import *im, uint32_t index)
+{
+        const struct label_scan *s = import_scan_of(im, index);
+
+        if (!s || im->root.devices[index].state != ROOT_DEVICE_IN_USE)
+                return false;
+        int64_t behind = (int64_t)(im->root.generation - s->best.generation);
+        int64_t claims = (int16_t)(im->root.claims - s->best.claims);
+        return behind - claims * CLAIM_GENERATIONS > ROOTS_BEHIND;
+}
+
 static void mark_old(struct import *im)
 {
         struct pool *pool = im->pool;
 
-        for (uint32_t i = 0; i < pool->ndevs; i++) {
-                const struct label_scan *s = scan_of(im, i);
-                if (!s || im->root.devices[i].state != ROOT_DEVICE_IN_USE ||
-                    s->best.generation + ROOTS_BEHIND >= im->root.generation)
-                        continue;
-                pool->devs[i].error = -ESTALE; /* for the moment */
-        }
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                if (import_is_old(im, i))
+                        pool->devs[i].error = -ESTALE; /* for the moment */
         members_mark_stale(pool);
         for (uint32_t i = 0; i < pool->ndevs; i++)
                 if (pool->devs[i].error == -ESTALE)
@@ -272,6 +282,7 @@ static int build(struct import *im, struct err *err)
         memcpy(pool->secret, r->secret, sizeof(pool->secret));
         pool->uuid = r->pool;
         pool->generation = r->generation;
+        pool->claims = r->claims;
         pool->next_tree = r->next_tree;
         scrub_restore(pool, &r->scrub);
         pool->user_blocks = r->user_blocks;
@@ -291,6 +302,8 @@ static int build(struct import *im, struct err *err)
                 if (rc < 0)
                         return rc;
         }
+        if (claim_prepare(im) < 0)
+                return -ENOMEM;
         for (uint32_t i = 0; i < r->ngroups; i++) {
                 struct root_group *rg = &im->root.groups[i];
                 struct group *g = pool->groups[i];

@@ -1,4 +1,4 @@
-/* Opening a pool: import.c, load.c, recover.c, settle.c, retired.c in that order. */
+/* Opening a pool: import.c, load.c, recover.c, settle.c, claim.c, retired.c in that order. */
 #ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
 #define ZONEPOOL_POOL_OPEN_IMPORT_H
 
@@ -20,7 +20,12 @@ struct found {
         uint32_t next; /* of the group, by sequence; UINT32_MAX: none (settle.c) */
 };
 
-enum { APPLY_AHEAD = 64 }; /* batches whose table pages are read ahead of replay */
+enum {
+        APPLY_AHEAD = 64, /* batches whose table pages are read ahead of replay */
+        /* What a claim raises the generation by: more than the roots that can be written one after
+         * the other without one that is durable, which is as often as a checkpoint may fail. */
+        CLAIM_GENERATIONS = 16,
+};
 
 struct import {
         struct pool *pool;
@@ -35,6 +40,11 @@ struct import {
         /* identify.c: the group whose own zone it is, by device and zone */
         uint32_t *slots;
         uint64_t *slot_base;
+        /* claim.c */
+        struct flush_wait flush;
+        uint8_t *claim; /* what is written; */
+        uint32_t claim_blocks;
+        bool claimant[POOL_MAX_DEVICES]; /* and to whom */
         /* load.c */
         struct list jobs;
         uint32_t reading;
@@ -84,7 +94,17 @@ void load_start(struct import *im);
 void recover_start(struct import *im);
 /* The last step of recover_start. */
 void settle_start(struct import *im);
-/* The last step of settle_start: marks the table pages in groups that were closed as changed. */
+/* The label that was read of a device of the root; NULL: it is not there. */
+struct label_scan *import_scan_of(struct import *im, uint32_t index);
+/* Its root is so far behind that what it holds is of an earlier time. */
+bool import_is_old(struct import *im, uint32_t index);
+/* The bytes of the root to be claimed, as it was read. -ENOMEM. */
+int claim_prepare(struct import *im);
+/* The last step of settle_start: makes that root durable under a new generation. */
+void claim_start(struct import *im);
+/* The last step of that: resets what holds nothing that counts. */
+void settle_resets(struct import *im);
+/* The last step of settle_resets: marks the table pages in groups that were closed as changed. */
 void retired_start(struct import *im);
 void import_replayed(struct import *im);
 void recover_fini(struct import *im);

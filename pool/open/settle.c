@@ -1,8 +1,8 @@
 /* After replay: what becomes of each group. One that was being written goes on behind an intact
  * tail; behind a gap it is finished and sealed; what holds nothing that counts is reset. Table
  * pages in groups closed that way are written anew by the checkpoint that follows, so that crashes
- * in a row do not use groups up. Resets touch only groups without a record that counts: all of this
- * can be repeated. */
+ * in a row do not use groups up. Resets touch only groups without a record that counts, and come
+ * only behind the claim: all of this can be repeated. */
 #include "pool/internal.h"
 #include "pool/log/walk.h"
 #include "pool/open/import.h"
@@ -35,9 +35,14 @@ static void zone_op_done(struct pio *p, int status)
                         g->state = GROUP_BAD;
                 }
         }
+        bool reset = p->io.op == ZDEV_RESET;
         pool_release(z);
-        if (!--im->pending)
+        if (--im->pending)
+                return;
+        if (reset)
                 checkpoint_next(im);
+        else
+                claim_start(im);
 }
 
 static void zone_op(struct import *im, struct group *g, unsigned k, enum zdev_op op)
@@ -176,20 +181,22 @@ static void look_at_zones(struct pool *pool, struct group *g)
         }
 }
 
-static void settle_zones(struct import *im, struct group *g)
+/* What is sealed; and what is to be reset where open zones are few, as the claim may need one. */
+static void close_zones(struct import *im, struct group *g)
 {
         struct pool *pool = im->pool;
 
         for (unsigned k = 0; k < g->width; k++) {
-                if (!pdev_usable(member_dev(pool, g, k)))
+                const struct pdev *d = member_dev(pool, g, k);
+                if (!pdev_usable(d))
                         continue;
                 const struct zdev_zone *zone = member_zone(pool, g, k);
                 bool gone = zone->state == ZDEV_ZONE_OFFLINE || zone->state == ZDEV_ZONE_READONLY;
                 if (gone && g->state == GROUP_FREE)
                         g->state = GROUP_BAD;
-                if (g->state == GROUP_FREE && g->needs_reset)
-                        zone_op(im, g, k, ZDEV_RESET);
-                else if (g->state == GROUP_SEALED && zone_partial(zone))
+                bool closes = g->state == GROUP_SEALED ||
+                              (g->state == GROUP_FREE && g->needs_reset && d->dev->geo.max_active);
+                if (closes && zone_partial(zone))
                         zone_op(im, g, k, ZDEV_FINISH);
         }
 }
@@ -219,7 +226,21 @@ void settle_start(struct import *im)
         }
         for (uint32_t i = 0; i < pool->ngroups; i++)
                 if (pool->groups[i]->state == GROUP_FREE || pool->groups[i]->state == GROUP_SEALED)
-                        settle_zones(im, pool->groups[i]);
+                        close_zones(im, pool->groups[i]);
+        if (!--im->pending)
+                claim_start(im);
+}
+
+void settle_resets(struct import *im)
+{
+        struct pool *pool = im->pool;
+
+        im->pending = 1;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (g->state == GROUP_FREE && g->needs_reset && pdev_usable(group_dev(pool, g)))
+                        zone_op(im, g, 0, ZDEV_RESET);
+        }
         if (!--im->pending)
                 checkpoint_next(im);
 }

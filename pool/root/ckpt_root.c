@@ -95,6 +95,7 @@ int root_note(struct pool *pool)
         *r = (struct root){
             .version = POOL_FORMAT_VERSION,
             .generation = pool->generation + 1,
+            .claims = pool->claims,
             .pool = pool->uuid,
             .ndevices = pool->ndevs,
             .seq = pool->seq,

@@ -96,6 +96,7 @@ void root_encode(const struct root *root, uint8_t *buf)
         memset(buf, 0, (size_t)root->blocks * ZP_BLOCK);
         memcpy(buf, magic_root, 4);
         put_le16(buf + 4, root->version);
+        put_le16(buf + 6, root->claims);
         put_le64(buf + 8, root->generation);
         memcpy(buf + 16, root->pool.b, 16);
         put_le32(buf + 52, root->ndevices);
@@ -162,6 +163,7 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
                 *ret_root = r;
                 return -EPROTONOSUPPORT;
         }
+        r.claims = get_le16(buf + 6);
         r.seq = get_le64(buf + 56);
         r.next_tree = get_le64(buf + 64);
         r.catalog_addr = get_le64(buf + 72);

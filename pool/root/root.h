@@ -5,7 +5,7 @@
  *   offset size  meaning
  *        0    4  magic "ZPRT"
  *        4    2  format version; a newer one keeps the fields up to `name` in their places
- *        6    2  zero
+ *        6    2  claims: how often an import wrote a root once more (claim.c), modulo 65536
  *        8    8  generation of this root, raised by each
  *       16   16  pool uuid
  *       32   16  uuid of the device that holds this copy
@@ -119,7 +119,7 @@ struct root_scrub {
 };
 
 struct root {
-        uint16_t version;
+        uint16_t version, claims;
         uint64_t generation;
         struct uuid pool, device;
         uint32_t index, ndevices;
