@@ -182,6 +182,7 @@ static struct root sample_root(struct root_device *devs, struct root_group *grou
                          .seq = 900,
                          .durable = 901,
                          .next_tree = 12,
+                         .claims = 0xfedc,
                          .catalog_height = 1,
                          .ngroups = 100,
                          .checksums = true,
@@ -217,6 +218,7 @@ static void test_root_comes_back_and_every_changed_byte_is_found(void)
         CU_ASSERT_EQUAL_FATAL(root_decode(buf, r.blocks, &back), 0);
         CU_ASSERT_EQUAL(back.generation, 17);
         CU_ASSERT_EQUAL(back.durable, 901);
+        CU_ASSERT_EQUAL(back.claims, 0xfedc);
         CU_ASSERT_STRING_EQUAL(back.name, "tank");
         CU_ASSERT_EQUAL(back.groups[99].member[0].dev, 1);
         CU_ASSERT_EQUAL(back.groups[99].generation, 99);
