@@ -66,6 +66,8 @@ struct cleaner {
         uint64_t tick_ns;
         uint64_t stuck_seq, stuck_root; /* no victim was worth it: not before something changed */
         bool stuck;
+        uint64_t lap_user, lap_live, lap_start; /* since when nothing was gained, see pointless() */
+        uint32_t lap_free;
 };
 
 int clean_init(struct pool *pool)
@@ -116,7 +118,7 @@ bool clean_behind(const struct pool *pool)
 }
 
 /* Users wait for a group, or nobody can have one soon. */
-static bool urgent(const struct pool *pool)
+static bool users_wait(const struct pool *pool)
 {
         for (int c = 0; c < NCLASSES; c++) {
                 for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
@@ -126,7 +128,31 @@ static bool urgent(const struct pool *pool)
                                 return true;
                 }
         }
-        return groups_free(pool) + pool->count.emptied <= LOW_FREE || mover_wants_room(pool);
+        return false;
+}
+
+static bool urgent(const struct pool *pool)
+{
+        return users_wait(pool) || groups_free(pool) + pool->count.emptied <= LOW_FREE ||
+               mover_wants_room(pool);
+}
+
+/* As much was written as all groups hold, and no more is free than before: the pool is as full as
+ * it looks. Not before users write or discard, or something else gives room, is there more to gain.
+ */
+static bool pointless(struct cleaner *c)
+{
+        const struct pool *pool = c->pool;
+        uint64_t wrote = pool->clean_blocks + pool->table_blocks;
+        uint32_t have = groups_free(pool) + pool->count.emptied;
+
+        if (pool->user_blocks != c->lap_user || pool->live != c->lap_live || have > c->lap_free) {
+                c->lap_user = pool->user_blocks;
+                c->lap_live = pool->live;
+                c->lap_free = have;
+                c->lap_start = wrote;
+        }
+        return wrote - c->lap_start > (uint64_t)pool->ngroups * pool->max_cap && !users_wait(pool);
 }
 
 bool clean_idle(const struct pool *pool)
@@ -640,6 +666,8 @@ void clean_poll(struct pool *pool)
                 return;
         }
         if (c->stuck && c->stuck_seq == pool->seq && c->stuck_root == pool->generation)
+                return;
+        if (pointless(c))
                 return;
         struct group *g = choose(pool);
         c->stuck = !g;
