@@ -378,12 +378,14 @@ static uint32_t own_open(const struct stream *s, const struct pdev *d)
 
 /* Most free groups, less where the stream has open groups already; in turn among equals. NULL too
  * where far more is free on a device whose open zones are all taken: what is open there already is
- * to be used. None of `but`. */
+ * to be used. Mirrored groups go strictly where most is free, or what is left of the largest device
+ * finds no partner in the end (space.c counts with that). None of `but`. */
 static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                                   struct pdev *const *but, unsigned nbut)
 {
         struct pdev *best = NULL;
         uint64_t best_share = 0, blocked = 0;
+        bool mirrored = (s->cls == CLASS_TABLE ? pool->copies : s->copies) > 1;
 
         pool->no_slot = false;
         for (uint32_t n = 0; n < pool->ndevs; n++) {
@@ -393,7 +395,8 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                         taken |= but[k] == d;
                 if (taken || !pdev_takes(d) || !d->nfree)
                         continue;
-                uint64_t share = ((uint64_t)d->nfree << 16) / (1 + 2 * own_open(s, d));
+                uint64_t share =
+                    ((uint64_t)d->nfree << 16) / (mirrored ? 1 : 1 + 2 * own_open(s, d));
                 if (!group_has_slot(pool, d, s)) {
                         pool->no_slot = true;
                         blocked = MAX(blocked, share);
@@ -403,7 +406,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                 }
         }
         bool other = count_open(pool, class_kind(s->cls), s->copies, NULL);
-        return other && blocked > 2 * best_share ? NULL : best;
+        return other && blocked > (mirrored ? 1 : 2) * best_share ? NULL : best;
 }
 
 void group_active(struct pool *pool, struct group *g)
