@@ -11,6 +11,7 @@
 
 /* The call under way. A power cut takes it, and the next one has another number. */
 struct call {
+        struct list node; /* first: sim.device_pending */
         struct sim *sim;
         uint64_t number;
         uint32_t media, old; /* old: replaced, or MAX_MEDIA */
@@ -52,6 +53,7 @@ static void answered(struct call *c, int status, const struct err *err)
         struct sim *sim = c->sim;
         bool late = c->number != sim->device_call;
         struct sim_device *d = &sim->devices[c->media];
+        list_del(&c->node);
         if (late || sim->power_lost) {
                 free(c);
                 return;
@@ -109,6 +111,7 @@ static struct call *call_new(struct sim *sim, uint32_t media, enum device_fate d
                            .old = MAX_MEDIA,
                            .was = sim->devices[media].fate,
                            .then = then};
+        list_add_tail(&sim->device_pending, &c->node);
         sim->device_call = c->number;
         sim->devices[media].fate = during;
         sim_called(sim);
@@ -193,6 +196,7 @@ void devices_scrubbed(struct sim *sim, struct pool *pool)
 }
 
 struct scrub_call {
+        struct list node; /* first: sim.device_pending */
         struct sim *sim;
         uint64_t number;
         enum pool_scrub_state then;
@@ -203,6 +207,7 @@ static void scrub_answered(void *ctx, int status, const struct err *err)
         struct scrub_call *c = ctx;
         struct sim *sim = c->sim;
         bool late = c->number != sim->scrub_call || sim->power_lost;
+        list_del(&c->node);
         if (!late) {
                 sim->scrub_call = 0;
                 bool fine = status == 0 || status == -EALREADY || status == -EINVAL;
@@ -226,7 +231,8 @@ static void scrub(struct sim *sim)
         if (!c)
                 abort();
         enum pool_scrub_what what = whats[sim_below(sim, ARRAY_SIZE(whats))];
-        *c = (struct scrub_call){sim, ++sim->device_calls, thens[what]};
+        *c = (struct scrub_call){.sim = sim, .number = ++sim->device_calls, .then = thens[what]};
+        list_add_tail(&sim->device_pending, &c->node);
         sim->scrub_call = c->number;
         sim->scrub_told = POOL_SCRUB_NONE;
         sim_trace(sim, "scrub: %d", what);
@@ -437,4 +443,14 @@ void devices_formatted(struct sim *sim)
                 sim->devices[i] =
                     (struct sim_device){.fate = sim->devices[i].listed ? DEVICE_IN : DEVICE_OUT,
                                         .listed = sim->devices[i].listed};
+}
+
+/* What power cuts left without an answer. */
+void devices_fini(struct sim *sim)
+{
+        while (!list_empty(&sim->device_pending)) {
+                struct list *node = sim->device_pending.next;
+                list_del(node);
+                free(node);
+        }
 }

@@ -43,5 +43,6 @@ void devices_written(struct sim *sim, uint32_t media);
 void devices_formatted(struct sim *sim);
 /* All are members, and nothing is under way. */
 bool devices_quiet(const struct sim *sim);
+void devices_fini(struct sim *sim);
 
 #endif

@@ -427,6 +427,7 @@ void sim_run(struct sim *sim)
         sim->phase = "setting up";
         sim->now_ns = 1000000000;
         sim->cut_at = UINT64_MAX;
+        list_init(&sim->device_pending);
         choose_media(sim);
         choose_options(sim);
         sim->oracle = oracle_new(sim);
@@ -450,6 +451,7 @@ void sim_run(struct sim *sim)
                 life_recover(sim, false);
         }
         pool_abandon(sim->pool);
+        devices_fini(sim);
         work_free(sim->work);
         oracle_free(sim->oracle);
         for (uint32_t i = 0; i < sim->nmedia; i++)

@@ -44,6 +44,7 @@ struct sim {
         bool devices_change; /* they join and leave in this run */
         uint64_t scrub_call, scrubs; /* as below; scrubs that were through */
         int scrub_told; /* the state users were told last, POOL_SCRUB_NONE: nothing for sure */
+        struct list device_pending; /* calls without an answer */
         uint64_t device_calls, device_call; /* ever; number of the one under way, 0: none */
         uint64_t commands; /* device commands of this power-up, */
         uint64_t progress_at; /* the last of them before a user's operation ended, */
