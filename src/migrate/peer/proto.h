@@ -23,9 +23,10 @@
  *            was not acknowledged, again), another one begins with everything
  *   ACK      token, 8 chunk: it and nothing else is written
  *   DATA     token, 8 chunk, 1 volume index, 1 zero, 2 nsegments (1..128), segments of 8 first
- * block, 4 blocks, 4 kind (0 data, 1 zeroes); then the data of the segments of kind 0 PROGRESS
- * token, 8 remaining bytes, 8 total bytes, 4 passes, 1 everything is mapped DELTA    token, 8 seq,
- * 1 nvolumes, each 2 length (0..512) + saved controller state FAIL     token, 4 errno, text reason
+ *            block, 4 blocks, 4 kind (0 data, 1 zeroes); then the data of the segments of kind 0
+ *   PROGRESS token, 8 remaining bytes, 8 total bytes, 4 passes, 1 everything is mapped
+ *   DELTA    token, 8 seq, 1 nvolumes, each 2 length (0..512) + saved controller state
+ *   FAIL     token, 4 errno, text reason
  *   PING     nothing; answered with PONG
  *
  * Every number is checked on decoding; a frame that breaks a rule ends the connection.
