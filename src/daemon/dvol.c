@@ -56,6 +56,20 @@ struct dvol *dvol_find(struct dpool *p, const char *name, struct err *err)
         return v && !v->going ? v : NULL;
 }
 
+int dvol_of_request(struct control_request *req, struct daemon *d,
+                    const struct control_param *table, size_t n, struct dvol **ret_v,
+                    struct err *err)
+{
+        int rc = control_parse(control_params(req), table, n, err);
+        struct dpool *p = rc == 0 ? dpool_active(d, *(const char **)table[0].out, err) : NULL;
+        struct dvol *v = p ? dvol_find(p, *(const char **)table[1].out, err) : NULL;
+
+        if (!v)
+                return err->code ? -err->code : -EIO;
+        *ret_v = v;
+        return 0;
+}
+
 const char *dvol_in_use(const struct dvol *v)
 {
         struct migration_info info;

@@ -10,6 +10,7 @@
 #define ZONEPOOL_DAEMON_DVOL_H
 
 #include "base/err.h"
+#include "control/params.h"
 #include "daemon/dpool.h"
 #include "frontend/frontend.h"
 #include "nvme/controller.h"
@@ -45,6 +46,12 @@ int pool_name_check(const char *name, struct err *err);
 /* In the pool, whatever its ownership. NULL with err -ENOENT. */
 struct dvol *dvol_find(struct dpool *p, const char *name, struct err *err);
 struct dvol *dvol_of(const struct volume *vol);
+/* Parses a request by a table that begins with POOL_AND_VOLUME, and finds the volume. */
+int dvol_of_request(struct control_request *req, struct daemon *d,
+                    const struct control_param *table, size_t n, struct dvol **ret_v,
+                    struct err *err);
+#define POOL_AND_VOLUME(pool, volume)                                                              \
+        PARAM_STR("pool", &pool, PARAM_REQUIRED), PARAM_STR("volume", &volume, PARAM_REQUIRED)
 
 /* "vhost-user", "fuse", "migration", "clone", ... or NULL. */
 const char *dvol_in_use(const struct dvol *v);

@@ -51,24 +51,6 @@ static json_t *report_snapshot(const struct volume *snap, const char *volume)
                          "time", (json_int_t)si.time, "children", (json_int_t)si.children);
 }
 
-/* Parses by table, whose first two entries are pool and volume, and finds the volume. */
-static int find_volume(struct control_request *req, struct daemon *d,
-                       const struct control_param *table, size_t n, struct dvol **ret_v,
-                       struct err *err)
-{
-        int rc = control_parse(control_params(req), table, n, err);
-        struct dpool *p = rc == 0 ? dpool_active(d, *(const char **)table[0].out, err) : NULL;
-        struct dvol *v = p ? dvol_find(p, *(const char **)table[1].out, err) : NULL;
-
-        if (!v)
-                return err->code ? -err->code : -EIO;
-        *ret_v = v;
-        return 0;
-}
-
-#define POOL_AND_VOLUME(pool, volume)                                                              \
-        PARAM_STR("pool", &pool, PARAM_REQUIRED), PARAM_STR("volume", &volume, PARAM_REQUIRED)
-
 /* The pool may not be exported until it ends. */
 static struct snapshot_call *begin(struct control_request *req, struct dvol *v, const char *name,
                                    size_t changes)
@@ -127,7 +109,7 @@ static void create(struct control_request *req, void *ctx)
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
                                               PARAM_STR("name", &name, PARAM_REQUIRED)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc == 0)
                 rc = volume_name_check(name, &err);
@@ -154,7 +136,7 @@ static void list(struct control_request *req, void *ctx)
         struct volume *snap = NULL;
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc < 0) {
                 control_refuse(req, rc, &err);
@@ -175,7 +157,7 @@ static int find_snapshot(struct control_request *req, struct daemon *d, struct d
         const char *pool = NULL, *volume = NULL;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
                                               PARAM_STR("name", ret_name, PARAM_REQUIRED)};
-        int rc = find_volume(req, d, table, ARRAY_SIZE(table), ret_v, err);
+        int rc = dvol_of_request(req, d, table, ARRAY_SIZE(table), ret_v, err);
 
         if (rc == 0)
                 rc = migration_check(*ret_v, what, err);
@@ -284,7 +266,7 @@ static void diff(struct control_request *req, void *ctx)
                                               PARAM_STR("from", &from, PARAM_OPTIONAL),
                                               PARAM_STR("to", &to, PARAM_OPTIONAL),
                                               PARAM_U64("offset_bytes", &offset, PARAM_OPTIONAL)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
         struct volume *a = NULL, *b = rc == 0 ? v->vol : NULL;
 
         if (rc == 0 && from && !(a = snapshot_find(v, from, &err)))

@@ -32,24 +32,6 @@ static int check_size(uint64_t size, struct err *err)
         return 0;
 }
 
-/* Parses by table, whose first two entries are pool and volume, and finds the volume. */
-static int find_volume(struct control_request *req, struct daemon *d,
-                       const struct control_param *table, size_t n, struct dvol **ret_v,
-                       struct err *err)
-{
-        int rc = control_parse(control_params(req), table, n, err);
-        struct dpool *p = rc == 0 ? dpool_active(d, *(const char **)table[0].out, err) : NULL;
-        struct dvol *v = p ? dvol_find(p, *(const char **)table[1].out, err) : NULL;
-
-        if (!v)
-                return err->code ? -err->code : -EIO;
-        *ret_v = v;
-        return 0;
-}
-
-#define POOL_AND_VOLUME(pool, volume)                                                              \
-        PARAM_STR("pool", &pool, PARAM_REQUIRED), PARAM_STR("volume", &volume, PARAM_REQUIRED)
-
 /* Begins a change: idle, this host's, and held. */
 static int begin_change(struct control_request *req, struct dvol *v, const char *kind,
                         struct change **ret_change, struct err *err)
@@ -120,7 +102,7 @@ static void info(struct control_request *req, void *ctx)
         struct dvol *v = NULL;
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc < 0)
                 control_refuse(req, rc, &err);
@@ -168,7 +150,7 @@ static void map(struct control_request *req, void *ctx)
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
                                               PARAM_U64("offset_bytes", &offset, PARAM_OPTIONAL)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
         struct mapping *m = rc == 0 ? calloc(1, sizeof(*m)) : NULL;
 
         if (!m) {
@@ -261,7 +243,7 @@ static void resize(struct control_request *req, void *ctx)
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
                                               PARAM_U64("size_bytes", &size, PARAM_REQUIRED)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc == 0)
                 rc = check_size(size, &err);
@@ -289,7 +271,7 @@ static void wipe(struct control_request *req, void *ctx)
         struct change *c = NULL;
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc == 0)
                 rc = begin_change(req, v, "wipe", &c, &err);
@@ -335,7 +317,7 @@ static void delete (struct control_request *req, void *ctx)
         struct dvol *v = NULL;
         struct err err = ERR_INIT;
         const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
-        int rc = find_volume(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
         struct change *c = rc == 0 ? calloc(1, sizeof(*c)) : NULL;
 
         if (rc == 0 && !c)
