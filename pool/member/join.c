@@ -44,8 +44,7 @@ int member_check_geometry(const struct zdev *dev, struct err *err)
         if (geo->zone_blocks < MIN_ZONE_BLOCKS)
                 return err_set(err, EINVAL, "device %s has zones of %llu blocks; %d are needed",
                                dev->path, (unsigned long long)geo->zone_blocks, MIN_ZONE_BLOCKS);
-        if ((geo->max_open && geo->max_open < MIN_ACTIVE) ||
-            (geo->max_active && geo->max_active < MIN_ACTIVE))
+        if (zdev_most_open(geo) < MIN_ACTIVE)
                 return err_set(
                     err, EINVAL,
                     "device %s allows %u open and %u active zones; a pool needs %d of both",
