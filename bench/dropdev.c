@@ -183,23 +183,6 @@ static void read_blocks(const struct drop_media *m, const struct zdev_io *io)
 
 /* ---- operations ---- */
 
-static int judge(struct drop_media *m, const struct zdev_io *io)
-{
-        switch (io->op) {
-        case ZDEV_READ:
-                return zone_model_check_read(&m->model, io->zone, io->block, io->nblocks);
-        case ZDEV_WRITE:
-                return zone_model_begin_write(&m->model, io->zone, io->block, io->nblocks);
-        case ZDEV_RESET:
-        case ZDEV_FINISH:
-                return zone_model_check_manage(&m->model, io->zone);
-        case ZDEV_REPORT:
-        case ZDEV_FLUSH:
-                break;
-        }
-        return 0;
-}
-
 static int do_write(struct drop_media *m, const struct zdev_io *io)
 {
         int rc = write_blocks(m, io);
@@ -255,7 +238,7 @@ static void submit(struct zdev *dev, struct zdev_io *io)
 {
         struct drop_device *d = container_of(dev, struct drop_device, dev);
 
-        io->driver = (uint64_t)(int64_t)judge(d->media, io);
+        io->driver = (uint64_t)(int64_t)zone_model_submit(&d->media->model, io);
         list_add_tail(&d->queue, &io->node);
         d->queued++;
 }

@@ -31,27 +31,10 @@ static struct mem_device *mem_of(struct zdev *dev)
         return container_of(dev, struct mem_device, dev);
 }
 
-static int mem_judge(struct mem_device *md, const struct zdev_io *io)
-{
-        switch (io->op) {
-        case ZDEV_READ:
-                return zone_model_check_read(&md->model, io->zone, io->block, io->nblocks);
-        case ZDEV_WRITE:
-                return zone_model_begin_write(&md->model, io->zone, io->block, io->nblocks);
-        case ZDEV_RESET:
-        case ZDEV_FINISH:
-                return zone_model_check_manage(&md->model, io->zone);
-        case ZDEV_REPORT:
-        case ZDEV_FLUSH:
-                break;
-        }
-        return 0;
-}
-
 static void mem_submit(struct zdev *dev, struct zdev_io *io)
 {
         struct mem_device *md = mem_of(dev);
-        io->driver = (uint64_t)(int64_t)mem_judge(md, io);
+        io->driver = (uint64_t)(int64_t)zone_model_submit(&md->model, io);
         list_add_tail(&md->queue, &io->node);
         md->queued++;
         if (md->loop)

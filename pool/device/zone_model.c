@@ -219,3 +219,20 @@ int zone_model_report(const struct zone_model *m, uint32_t zone, uint32_t nzones
         }
         return 0;
 }
+
+int zone_model_submit(struct zone_model *m, const struct zdev_io *io)
+{
+        switch (io->op) {
+        case ZDEV_READ:
+                return zone_model_check_read(m, io->zone, io->block, io->nblocks);
+        case ZDEV_WRITE:
+                return zone_model_begin_write(m, io->zone, io->block, io->nblocks);
+        case ZDEV_RESET:
+        case ZDEV_FINISH:
+                return zone_model_check_manage(m, io->zone);
+        case ZDEV_REPORT:
+        case ZDEV_FLUSH:
+                break;
+        }
+        return 0;
+}

@@ -66,6 +66,10 @@ int zone_model_finish(struct zone_model *m, uint32_t zone);
 int zone_model_report(const struct zone_model *m, uint32_t zone, uint32_t nzones,
                       struct zdev_zone *report);
 
+/* As an operation comes: what a read, reset or finish is checked for, and the beginning of a write.
+ * 0 for the others. */
+int zone_model_submit(struct zone_model *m, const struct zdev_io *io);
+
 /* The zone a write to `zone` would close, or UINT32_MAX. For devices that store states. */
 uint32_t zone_model_would_close(const struct zone_model *m, uint32_t zone);
 
