@@ -70,17 +70,11 @@ void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry 
                 return;
         h = pool_alloc(pool, sizeof(*h));
         if (h)
-                h->item = item_new(pool, RECORD_MOVE, t->id, index);
-        if (!h || !h->item || !(h->item->data = pool_block_get(pool))) {
-                if (h)
-                        item_free(pool, h->item);
+                h->item = item_move(pool, t->id, index, e, buf);
+        if (!h || !h->item) {
                 pool_release(h);
                 return;
         }
-        memcpy(h->item->data, buf, ZP_BLOCK);
-        h->item->crc = e.crc;
-        h->item->from = e.addr;
-        h->item->from_generation = g->generation;
         h->item->done = healed;
         h->item->ctx = h;
         h->pool = pool;

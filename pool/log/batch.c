@@ -37,6 +37,22 @@ struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t i
         return it;
 }
 
+struct item *item_move(struct pool *pool, uint64_t tree, uint64_t index, struct entry e,
+                       const uint8_t *data)
+{
+        struct item *it = item_new(pool, RECORD_MOVE, tree, index);
+
+        if (!it || !(it->data = pool_block_get(pool))) {
+                item_free(pool, it);
+                return NULL;
+        }
+        memcpy(it->data, data, ZP_BLOCK);
+        it->crc = e.crc;
+        it->from = e.addr;
+        it->from_generation = pool->groups[addr_group(e.addr)]->generation;
+        return it;
+}
+
 void item_free(struct pool *pool, struct item *it)
 {
         if (!it)

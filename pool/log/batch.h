@@ -3,6 +3,7 @@
 #define ZONEPOOL_POOL_LOG_BATCH_H
 
 #include "base/list.h"
+#include "pool/address.h"
 #include "pool/pdev.h"
 #include "pool/space/group.h"
 
@@ -92,6 +93,10 @@ bool stream_busy(const struct stream *s);
 bool stream_kind_idle(struct pool *pool, const struct stream *s);
 
 struct item *item_new(struct pool *pool, uint8_t type, uint64_t tree, uint64_t index);
+/* A copy of the block at e elsewhere, as a MOVE: done and ctx are the caller's to set. NULL: no
+ * memory. */
+struct item *item_move(struct pool *pool, uint64_t tree, uint64_t index, struct entry e,
+                       const uint8_t *data);
 void item_free(struct pool *pool, struct item *it);
 /* Queues. stream_kick sends. */
 void stream_add(struct stream *s, struct item *it);

@@ -141,15 +141,9 @@ static void move_block(struct patrol *p, const struct patrol_block *b, const uin
                                 b->tree->vol, b->index);
                 return;
         }
-        it = item_new(pool, RECORD_MOVE, b->tree->id, b->index);
-        if (!it || !(it->data = pool_block_get(pool))) {
-                item_free(pool, it); /* the next round */
-                return;
-        }
-        memcpy(it->data, data, ZP_BLOCK);
-        it->crc = b->entry.crc;
-        it->from = b->entry.addr;
-        it->from_generation = p->group->generation;
+        it = item_move(pool, b->tree->id, b->index, b->entry, data);
+        if (!it)
+                return; /* the next round */
         it->done = moved;
         it->ctx = p->pins;
         p->pins->users++;

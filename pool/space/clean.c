@@ -306,15 +306,9 @@ static void move_block(struct cleaner *c, struct tree *t, uint64_t index, struct
                 rescue(c, t, index, e);
                 return;
         }
-        it = item_new(pool, RECORD_MOVE, t->id, index);
-        if (!it || !(it->data = pool_block_get(pool))) {
-                item_free(pool, it);
+        it = item_move(pool, t->id, index, e, data);
+        if (!it)
                 return;
-        }
-        memcpy(it->data, data, ZP_BLOCK);
-        it->crc = e.crc;
-        it->from = e.addr;
-        it->from_generation = c->victim->generation;
         it->done = moved;
         it->ctx = c->pins;
         c->pins->users++;
@@ -417,14 +411,6 @@ static bool have_pages(struct cleaner *c, const struct header *h, const uint8_t 
                 return false;
         }
         return !c->loading;
-}
-
-static void drop_pages(struct cleaner *c)
-{
-        struct batch_pins *b = steal_ptr(&c->pins);
-
-        if (!--b->users)
-                batch_pins_free(b);
 }
 
 /* The member read so far is of no use at this place. */
@@ -541,7 +527,7 @@ static void clean_batch(struct cleaner *c)
         while (c->pins->status == 0 &&
                record_next(buf + HEADER_FIXED, h.record_bytes, &pos, &data, &rec) > 0)
                 clean_record(c, &h, &rec);
-        drop_pages(c);
+        pins_through(steal_ptr(&c->pins));
         c->off += h.header_blocks + h.data_blocks;
         c->prev_seq = h.seq;
         c->prev_sum = h.sum;
