@@ -1,5 +1,5 @@
 /* Cleaning: copy what lives in a group elsewhere, compare-and-swap its entries, and the group is
- * empty; the next checkpoint frees it.
+ * empty; the next checkpoint or release frees it.
  *
  * One victim at a time, read from its start in large stretches. Its headers name an owner for each
  * block; a block lives when the owner's entry still is this address. Data is verified and queued as
@@ -13,11 +13,12 @@
  * Pace: none while plenty of groups are free, or would be by a release; below that, so many blocks
  * for every block users write, more the fewer are free, and users wait for it when it falls behind;
  * all it can while users wait for a group.
- * Victim: the best of benefit over cost, (1 - u) * age / u; where space is short the emptiest.
+ * Which group is next, and whether room is short, is victim.c's to say.
  */
 #include "pool/internal.h"
 #include "pool/log/walk.h"
 #include "pool/space/mirror.h"
+#include "pool/space/victim.h"
 #include "pool/table/batch_pins.h"
 
 #include "base/crc32c.h"
@@ -35,9 +36,6 @@ enum {
         CHUNK = 250,
         BEHIND = 2 * CHUNK,
         WINDOW = 256,
-        LOW_FREE = 3,
-        COMFORT_FREE = 8,
-        COMFORT_SHARE = 48
 };
 
 struct cleaner {
@@ -88,17 +86,6 @@ void clean_fini(struct pool *pool)
         pool->cleaner = NULL;
 }
 
-static uint32_t comfortable(const struct pool *pool)
-{
-        return COMFORT_FREE + pool->ngroups / width_for(pool, pool->copies) / COMFORT_SHARE;
-}
-
-/* Free, or as soon as a release says so. */
-static uint32_t soon_free(const struct pool *pool)
-{
-        return groups_free(pool) + pool->count.emptied - pool->count.limbo;
-}
-
 static uint64_t credit_limit(const struct pool *pool)
 {
         return 2 * (uint64_t)pool->max_cap;
@@ -106,7 +93,7 @@ static uint64_t credit_limit(const struct pool *pool)
 
 bool clean_wanted(const struct pool *pool)
 {
-        return soon_free(pool) < comfortable(pool);
+        return victim_soon_free(pool) < victim_comfort(pool);
 }
 
 bool clean_behind(const struct pool *pool)
@@ -115,26 +102,6 @@ bool clean_behind(const struct pool *pool)
 
         return !c->rebuilding && (c->reading || c->writing) &&
                c->credit >= MIN(credit_limit(pool), (uint64_t)BEHIND);
-}
-
-/* Users wait for a group, or nobody can have one soon. */
-static bool users_wait(const struct pool *pool)
-{
-        for (int c = 0; c < NCLASSES; c++) {
-                for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
-                        const struct stream *s = &pool->streams[c][n];
-                        if (!list_empty(&s->items) && !stream_busy(s) &&
-                            (!stream_has_group(s) || s->starved))
-                                return true;
-                }
-        }
-        return false;
-}
-
-static bool urgent(const struct pool *pool)
-{
-        return users_wait(pool) || groups_free(pool) + pool->count.emptied <= LOW_FREE ||
-               mover_wants_room(pool);
 }
 
 /* As much was written as all groups hold, and no more is free than before: the pool is as full as
@@ -152,44 +119,13 @@ static bool pointless(struct cleaner *c)
                 c->lap_free = have;
                 c->lap_start = wrote;
         }
-        return wrote - c->lap_start > (uint64_t)pool->ngroups * pool->max_cap && !users_wait(pool);
+        return wrote - c->lap_start > (uint64_t)pool->ngroups * pool->max_cap &&
+               !victim_users_wait(pool);
 }
 
 bool clean_idle(const struct pool *pool)
 {
         return !pool->cleaner->victim;
-}
-
-/* Moving what lives there takes less than the group gives back. */
-static bool worth_it(const struct group *g, bool hurry)
-{
-        uint64_t takes = g->live + g->live / 64 + 2;
-
-        return hurry ? takes < g->cap : takes < g->cap - g->cap / 8;
-}
-
-static struct group *choose(struct pool *pool)
-{
-        struct group *best = NULL;
-        double best_score = 0;
-        bool hurry = urgent(pool);
-
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = pool->groups[i];
-                if (g->state != GROUP_SEALED || !g->live || g->unclean || g->freeing || g->busy ||
-                    group_away(pool, g) || !worth_it(g, hurry))
-                        continue;
-                if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
-                        continue;
-                double u = (double)g->live / g->cap;
-                double age = (double)(pool->user_blocks - MIN(g->sealed, pool->user_blocks) + 1);
-                double score = hurry ? 1 - u : (1 - u) * age / u;
-                if (score > best_score) {
-                        best = g;
-                        best_score = score;
-                }
-        }
-        return best;
 }
 
 static void step(struct cleaner *c);
@@ -203,7 +139,7 @@ static void release(struct cleaner *c, bool walked)
         g->busy = false;
         if (g->live && walked && !c->early)
                 g->unclean = true; /* cannot be read, or goes with the next checkpoint */
-        if (c->marked && (c->rebuilding || urgent(c->pool)))
+        if (c->marked && (c->rebuilding || victim_urgent(c->pool)))
                 ckpt_start(c->pool, NULL);
         c->marked = false;
         group_unref(c->pool, g);
@@ -356,7 +292,8 @@ bool clean_yield(struct pool *pool, const struct group *g)
 {
         struct cleaner *c = pool->cleaner;
 
-        if (c->victim != g || c->reading || c->loading || c->writing || c->credit || urgent(pool))
+        if (c->victim != g || c->reading || c->loading || c->writing || c->credit ||
+            victim_urgent(pool))
                 return false;
         drop_copies(c);
         release(c, false);
@@ -553,7 +490,7 @@ static bool must_wait(struct cleaner *c)
 {
         if (c->wait_root > c->pool->generation && c->pool->ckpt.state != CKPT_IDLE)
                 return true;
-        if (c->rebuilding ? !c->rebuild_credit : !urgent(c->pool) && !c->credit)
+        if (c->rebuilding ? !c->rebuild_credit : !victim_urgent(c->pool) && !c->credit)
                 return true;
         if (!c->marked || c->pool->ndirty < space_dirty_limit(c->pool))
                 return false;
@@ -570,7 +507,7 @@ static void step(struct cleaner *c)
                 if (!c->victim->live)
                         c->ended = true; /* the rest of the walk would find nothing */
                 if (c->rebuilding && !c->ended &&
-                    (urgent(c->pool) || (!c->stuck && c->credit >= credit_limit(c->pool))))
+                    (victim_urgent(c->pool) || (!c->stuck && c->credit >= credit_limit(c->pool))))
                         c->early = c->ended = true; /* room first */
                 if (c->nitems >= CHUNK || c->ended) {
                         if (c->writing >= CHUNK || (c->ended && c->writing && !c->nitems))
@@ -593,7 +530,7 @@ static void pace(struct cleaner *c)
 {
         struct pool *pool = c->pool;
         uint64_t wrote = pool->user_blocks - MIN(c->paid, pool->user_blocks);
-        uint32_t have = soon_free(pool), want = comfortable(pool);
+        uint32_t have = victim_soon_free(pool), want = victim_comfort(pool);
 
         c->paid = pool->user_blocks;
         if (have < want)
@@ -621,19 +558,6 @@ uint64_t clean_next_tick_ns(const struct pool *pool)
         return waits ? c->tick_ns + REBUILD_TICK_NS : UINT64_MAX;
 }
 
-/* A group that is short of a member and can be copied to one that is not. */
-static struct group *choose_short(struct pool *pool)
-{
-        for (uint32_t i = 0; pool->rebuild && i < pool->ngroups; i++) {
-                struct group *g = pool->groups[i];
-                if (g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy &&
-                    !group_away(pool, g) && group_short(pool, g))
-                        return g;
-        }
-        pool->rebuild = false;
-        return NULL;
-}
-
 void clean_poll(struct pool *pool)
 {
         struct cleaner *c = pool->cleaner;
@@ -645,8 +569,8 @@ void clean_poll(struct pool *pool)
                 step(c);
                 return;
         }
-        if (!urgent(pool) && (!c->credit || !clean_wanted(pool))) {
-                struct group *shy = c->rebuild_credit ? choose_short(pool) : NULL;
+        if (!victim_urgent(pool) && (!c->credit || !clean_wanted(pool))) {
+                struct group *shy = c->rebuild_credit ? victim_choose_short(pool) : NULL;
                 if (shy)
                         begin(c, shy, true);
                 return;
@@ -655,12 +579,12 @@ void clean_poll(struct pool *pool)
                 return;
         if (pointless(c))
                 return;
-        struct group *g = choose(pool);
+        struct group *g = victim_choose(pool);
         c->stuck = !g;
         c->stuck_seq = pool->seq;
         c->stuck_root = pool->generation;
         if (g)
                 begin(c, g, false);
-        else if (!urgent(pool) && c->rebuild_credit && (g = choose_short(pool)))
+        else if (!victim_urgent(pool) && c->rebuild_credit && (g = victim_choose_short(pool)))
                 begin(c, g, true);
 }

@@ -1,0 +1,85 @@
+/* Which group is cleaned next, and how short of room the pool is: the best of benefit over cost,
+ * (1 - u) * age / u; where space is short the emptiest, of those whose moves find room. */
+#include "pool/space/victim.h"
+#include "pool/internal.h"
+#include "pool/space/mirror.h"
+
+enum { LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 48 };
+
+uint32_t victim_comfort(const struct pool *pool)
+{
+        return COMFORT_FREE + pool->ngroups / width_for(pool, pool->copies) / COMFORT_SHARE;
+}
+
+uint32_t victim_soon_free(const struct pool *pool)
+{
+        return groups_free(pool) + pool->count.emptied - pool->count.limbo;
+}
+
+bool victim_users_wait(const struct pool *pool)
+{
+        for (int c = 0; c < NCLASSES; c++) {
+                for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
+                        const struct stream *s = &pool->streams[c][n];
+                        if (!list_empty(&s->items) && !stream_busy(s) &&
+                            (!stream_has_group(s) || s->starved))
+                                return true;
+                }
+        }
+        return false;
+}
+
+bool victim_urgent(const struct pool *pool)
+{
+        return victim_users_wait(pool) || groups_free(pool) + pool->count.emptied <= LOW_FREE ||
+               mover_wants_room(pool);
+}
+
+/* What lives there can be read, and nobody is at work on it. */
+static bool can_be(const struct pool *pool, const struct group *g)
+{
+        return g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy &&
+               !group_away(pool, g);
+}
+
+/* Moving what lives there takes less than the group gives back. */
+static bool worth_it(const struct group *g, bool hurry)
+{
+        uint64_t takes = g->live + g->live / 64 + 2;
+
+        return hurry ? takes < g->cap : takes < g->cap - g->cap / 8;
+}
+
+struct group *victim_choose(struct pool *pool)
+{
+        struct group *best = NULL;
+        double best_score = 0;
+        bool hurry = victim_urgent(pool);
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (!can_be(pool, g) || !worth_it(g, hurry))
+                        continue;
+                if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
+                        continue;
+                double u = (double)g->live / g->cap;
+                double age = (double)(pool->user_blocks - MIN(g->sealed, pool->user_blocks) + 1);
+                double score = hurry ? 1 - u : (1 - u) * age / u;
+                if (score > best_score) {
+                        best = g;
+                        best_score = score;
+                }
+        }
+        return best;
+}
+
+struct group *victim_choose_short(struct pool *pool)
+{
+        for (uint32_t i = 0; pool->rebuild && i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (can_be(pool, g) && group_short(pool, g))
+                        return g;
+        }
+        pool->rebuild = false;
+        return NULL;
+}
