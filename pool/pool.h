@@ -79,6 +79,8 @@ struct pool_options {
         bool checksums; /* verify data on read; default true */
         bool degraded; /* import although devices in use are missing: they are lost, or were not
                           used since */
+        bool degraded_if_sure; /* the same where more than half of them are there, so that nothing
+                                  newer can be on those that are missing */
         uint32_t reserve_permille; /* of capacity kept for cleaning; 0: default */
         uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
                                          0: default 50 */
