@@ -377,6 +377,9 @@ struct snapshot_info {
 /* The snapshots of vol, in no particular order; NULL starts, NULL ends. */
 struct volume *snapshot_next(struct volume *vol, struct volume *prev);
 struct volume *snapshot_by_name(struct volume *vol, const char *name); /* NULL: none */
+/* What vol was cloned from, a volume (whatever became of its content) or a snapshot; NULL: it is no
+ * clone, has nothing above it any more, or what it was cloned from is deleted. */
+struct volume *volume_origin(const struct volume *vol);
 void snapshot_get_info(const struct volume *snap, struct snapshot_info *ret_info);
 
 /* The record as it stands: valid until the next completion. */
