@@ -28,6 +28,7 @@
 #include "pool/table/alias.h"
 #include "pool/table/chain.h"
 #include "pool/table/pager.h"
+#include "pool/table/pending.h"
 #include "pool/table/reap.h"
 #include "pool/table/table.h"
 #include "pool/table/unmap.h"
@@ -92,6 +93,7 @@ struct pool {
         struct list trees[TREE_BUCKETS];
         uint64_t npages, ndirty; /* table pages of all trees, and changed ones */
         struct pager pager;
+        struct pending *pending; /* what replay found and no page has taken yet; NULL: nothing */
         uint64_t sending; /* pages that batches in flight may change */
         uint64_t live; /* mapped blocks of all volumes, */
         uint64_t live_of[POOL_MAX_GROUP_WIDTH + 1]; /* and by their copies */

@@ -273,6 +273,7 @@ void pool_free(struct pool *pool)
         struct volume *node;
         while ((node = list_first(&pool->nodes, struct volume, all)))
                 catalog_forget(pool, node);
+        pending_free(pool); /* no tree has its pins any more */
         reap_fini(pool);
         mover_fini(pool);
         scrub_fini(pool);

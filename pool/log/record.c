@@ -15,6 +15,15 @@ static bool generation_fits(const struct group *g, uint32_t generation)
         return g->generation == generation || (g->released && g->generation - 1 == generation);
 }
 
+bool record_moved(const struct pool *pool, const struct record *rec, uint32_t i, uint64_t *ret_from)
+{
+        uint32_t generation;
+
+        record_from(rec, i, ret_from, &generation);
+        return (*ret_from & ADDR_MAPPED) && addr_group(*ret_from) < pool->ngroups &&
+               generation_fits(pool->groups[addr_group(*ret_from)], generation);
+}
+
 static int apply_writes(struct pool *pool, struct tree *t, const struct record *rec, uint32_t group,
                         uint32_t data_off)
 {
@@ -38,11 +47,10 @@ static int apply_moves(struct pool *pool, const struct record *rec, uint32_t gro
         for (uint32_t i = 0; i < rec->count; i++) {
                 struct entry e = {addr_make(group, data_off + rec->data + i), record_crc(rec, i)};
                 uint64_t from, index = rec->index + i;
-                uint32_t generation;
-                record_from(rec, i, &from, &generation);
+                if (!record_moved(pool, rec, i, &from))
+                        continue;
                 struct tree *t = tree_of_block(pool, rec->tree, index, from);
-                if (!(from & ADDR_MAPPED) || addr_group(from) >= pool->ngroups || !t || !t->vol ||
-                    !generation_fits(pool->groups[addr_group(from)], generation))
+                if (!t || !t->vol)
                         continue;
                 int rc = tree_set(pool, t, index, e);
                 if (rc < 0)
@@ -66,7 +74,7 @@ static bool taken(struct pool *pool, const struct volume *vol, uint64_t slot)
                 if (other->doomed || vol->doomed)
                         continue;
                 if (uuid_equal(&other->uuid, &vol->uuid) ||
-                    node_has_name(other, vol->name, vol->frozen ? &vol->of : NULL))
+                    (uuid_equal(&other->of, &vol->of) && !strcmp(other->name, vol->name)))
                         return true;
         }
         return false;

@@ -178,7 +178,7 @@ static bool may_take(struct pool *pool, const struct stream *s)
                 return false;
         if (class_is_user(s->cls) && (clean_behind(pool) || gathers(pool, q)))
                 return false;
-        return pool->ckpt.state == CKPT_IDLE || pool->ndirty < 2 * space_dirty_limit(pool);
+        return pool->ckpt.state <= CKPT_SETTLING || pool->ndirty < 2 * space_dirty_limit(pool);
 }
 
 static void lane_kick(struct pool *pool, struct stream *s)

@@ -1,4 +1,4 @@
-/* Opening a pool: import.c, load.c, recover.c, settle.c, claim.c, retired.c in that order. */
+/* Opening a pool: import.c, load.c, recover.c, apply.c, settle.c, claim.c, retired.c in that order. */
 #ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
 #define ZONEPOOL_POOL_OPEN_IMPORT_H
 
@@ -68,6 +68,7 @@ struct import {
         uint32_t check_pos, check_data;
         struct batch_pins *ahead[APPLY_AHEAD]; /* of found[applied..pinned), by index modulo */
         uint32_t applied, pinned;
+        uint32_t eager; /* of found: these are applied one by one, what follows by page */
         bool applying;
         struct pin *trees; /* of all volumes, whole; NULL: batch by batch */
         uint32_t ntrees;
@@ -92,6 +93,8 @@ int import_check_absent(struct import *im);
 void load_start(struct import *im);
 /* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
 void recover_start(struct import *im);
+/* The last but one step of recover_start. */
+void apply_start(struct import *im);
 /* The last step of recover_start. */
 void settle_start(struct import *im);
 /* The label that was read of a device of the root; NULL: it is not there. */

@@ -7,7 +7,7 @@
  * 2. Above the highest durable mark of any header, a batch counts only if every data block's crc32c
  *    is right on some member (and its header, where a summary told of it). A member's chain ends
  *    before the first batch that is not right there, the group's with that of its last member.
- * 3. Apply in the order of sequences, by the run-time rule (record.c).
+ * 3. Apply in the order of sequences, by the run-time rule (apply.c).
  * 4. Settle each group (settle.c).
  *
  * Everything before the checkpoint can be repeated: resets touch only groups without a record.
@@ -29,182 +29,6 @@ void recover_fini(struct import *im)
         im->found = NULL;
         im->nfound = 0;
         walk_fini(&im->walk);
-}
-
-/* ---- 3: apply ---- */
-
-static int by_seq(const void *a, const void *b)
-{
-        const struct found *x = a, *y = b;
-
-        return x->h.seq < y->h.seq ? -1 : x->h.seq > y->h.seq;
-}
-
-static bool counts(const struct import *im, const struct found *f)
-{
-        return !f->dropped && f->h.kind == HEADER_BATCH && f->h.seq > im->root.seq;
-}
-
-static int apply_batch(struct import *im, const struct found *f)
-{
-        struct record rec;
-        uint32_t pos = 0, data = 0;
-        int rc = 0;
-
-        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0) {
-                const struct tree *t = pool_tree(im->pool, rec.tree);
-                if (t)
-                        tree_prefetch(t, rec.index);
-        }
-        pos = data = 0;
-        while (rc == 0 &&
-               record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
-                rc = record_apply(im->pool, &rec, f->h.seq, f->group->id,
-                                  f->h.offset + f->h.header_blocks);
-        return rc;
-}
-
-static void apply_some(struct import *im);
-
-static void pages_there(struct batch_pins *b)
-{
-        apply_some(b->ctx);
-}
-
-/* It changes which trees there are, and which stands above which: what the batches behind it need
- * is known when it is applied. */
-static bool changes_trees(const struct found *f)
-{
-        struct record rec;
-        uint32_t pos = 0, data = 0;
-
-        while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0)
-                if (rec.type >= RECORD_CREATE && rec.type != RECORD_MERGE)
-                        return true;
-        return false;
-}
-
-/* ---- with all pages in RAM ---- */
-
-static void trees_there(struct pin *pin, int status)
-{
-        struct import *im = pin->ctx;
-
-        if (status < 0 && im->status == 0)
-                im->status = status;
-        if (!--im->pending)
-                apply_some(im);
-}
-
-/* The log changes so much that reading every page and holding all of them is less work than finding
- * out for each record what it needs; and there is room. */
-static bool worth_reading_all(const struct import *im)
-{
-        const struct pool *pool = im->pool;
-        uint64_t blocks = 0;
-
-        for (uint32_t i = 0; i < im->nfound; i++)
-                blocks += im->found[i].h.data_blocks;
-        return blocks > pool->npages &&
-               (!pool->pager.cap || pool->npages * page_bytes(0) < pool->pager.cap / 2);
-}
-
-/* False: nothing to wait for. */
-static bool read_all(struct import *im)
-{
-        struct pool *pool = im->pool;
-        struct tree *t;
-        uint32_t n = 0;
-
-        for (int i = 0; i < TREE_BUCKETS; i++)
-                list_for_each (t, &pool->trees[i], node)
-                        n++;
-        im->trees = pool_alloc(pool, n * sizeof(*im->trees));
-        if (!im->trees)
-                return false; /* batch by batch then */
-        im->status = 0;
-        im->pending = 1;
-        for (int i = 0; i < TREE_BUCKETS; i++) {
-                list_for_each (t, &pool->trees[i], node) {
-                        struct pin *pin = &im->trees[im->ntrees++];
-                        *pin = (struct pin){.end = VOLUME_MAX_BYTES / ZP_BLOCK,
-                                            .now = true,
-                                            .ready = trees_there,
-                                            .ctx = im};
-                        im->pending += !pin_take(pool, t, pin);
-                }
-        }
-        return --im->pending;
-}
-
-static void drop_all(struct import *im)
-{
-        for (uint32_t i = 0; i < im->ntrees; i++)
-                pin_drop(&im->trees[i]);
-        im->ntrees = 0;
-        pool_release(steal_ptr(&im->trees));
-}
-
-/* ---- batch by batch ---- */
-
-/* Has the table pages of the batches read that come next. */
-static int look_ahead(struct import *im)
-{
-        if (im->trees)
-                return im->status;
-        for (; im->pinned < im->nfound && im->pinned - im->applied < APPLY_AHEAD; im->pinned++) {
-                struct found *f = &im->found[im->pinned];
-                struct batch_pins **b = &im->ahead[im->pinned % APPLY_AHEAD];
-                const struct found *before = im->pinned > im->applied ? f - 1 : NULL;
-                if (before && counts(im, before) && changes_trees(before))
-                        break;
-                *b = NULL;
-                if (!counts(im, f))
-                        continue;
-                batch_pins_take(im->pool, f->buf + HEADER_FIXED, f->h.record_bytes, pages_there, im,
-                                b);
-                if (!*b)
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-static void apply_some(struct import *im)
-{
-        int rc = 0;
-
-        if (im->applying)
-                return;
-        im->applying = true;
-        while ((rc = look_ahead(im)) == 0 && im->applied < im->nfound) {
-                struct found *f = &im->found[im->applied];
-                struct batch_pins *b = im->ahead[im->applied % APPLY_AHEAD];
-                if (b && b->loading) {
-                        im->applying = false;
-                        return;
-                }
-                if (im->trees ? counts(im, f) : b != NULL)
-                        rc = b && b->status < 0 ? b->status : apply_batch(im, f);
-                if (rc < 0)
-                        break;
-                batch_pins_free(b);
-                free(f->buf);
-                f->buf = NULL;
-                im->applied++;
-        }
-        drop_all(im);
-        if (rc < 0)
-                import_fail(im, -rc, "pool %s: replaying: %s", im->pool->name, strerror(-rc));
-        else if (import_check_absent(im) == 0)
-                settle_start(im);
-}
-
-static void apply(struct import *im)
-{
-        if (im->nfound)
-                qsort(im->found, im->nfound, sizeof(*im->found), by_seq);
-        if (!worth_reading_all(im) || !read_all(im))
-                apply_some(im);
 }
 
 /* ---- 2: verify ---- */
@@ -347,7 +171,7 @@ static void verify_next(struct import *im)
         }
         pool_block_put(im->pool, im->check.buf);
         im->check.buf = NULL;
-        apply(im);
+        apply_start(im);
 }
 
 static void verify(struct import *im)

@@ -41,14 +41,34 @@ enum {
 /* What recovery may have to walk. */
 static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
 
+static void fail(struct pool *pool, int status);
+
+static void start_freezing(struct pool *pool)
+{
+        pending_free(pool);
+        pool->ckpt.state = CKPT_FREEZING;
+        pool->frozen = true;
+}
+
+static void tables_settled(void *ctx, int status)
+{
+        struct pool *pool = ctx;
+
+        if (status < 0)
+                fail(pool, status);
+        else
+                start_freezing(pool);
+}
+
 void ckpt_start(struct pool *pool, struct ckpt_wait *w)
 {
         struct ckpt *c = &pool->ckpt;
 
         if (c->state == CKPT_IDLE) {
-                c->state = CKPT_FREEZING;
-                pool->frozen = true;
-        } else if (c->state != CKPT_FREEZING) {
+                c->state = CKPT_SETTLING;
+                if (pending_drain(pool, tables_settled, pool))
+                        start_freezing(pool);
+        } else if (c->state > CKPT_FREEZING) {
                 c->again = true;
                 if (w)
                         list_add_tail(&c->next, &w->node);

@@ -10,6 +10,7 @@ struct pool;
 
 enum ckpt_state {
         CKPT_IDLE,
+        CKPT_SETTLING, /* pages take what replay found: batches go on */
         CKPT_FREEZING,
         CKPT_PAGES,
         CKPT_FLUSH,

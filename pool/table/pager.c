@@ -69,7 +69,8 @@ static void shrink(struct pool *pool, uint64_t steps)
                 return;
         while (pg->bytes > pg->cap && steps-- && !list_empty(&pg->pages)) {
                 struct page *p = list_first(&pg->pages, struct page, node);
-                bool stays = p->dirty || p->writing || p->children || !p->tree->vol || covered(p);
+                bool stays = p->dirty || p->writing || p->children || p->pending || !p->tree->vol ||
+                             covered(p);
                 if (!stays && !p->touched) {
                         page_evict(pool, p);
                         continue;
@@ -131,7 +132,10 @@ static int attach(struct fault *f)
         } else if (t->root || t->root_entry.addr != f->read.entry.addr) {
                 return 0;
         }
-        return page_decode(pool, t, parent, slot, f->level, f->index, f->read.buf, &p);
+        int rc = page_decode(pool, t, parent, slot, f->level, f->index, f->read.buf, &p);
+        if (rc == 0)
+                pending_apply(pool, p);
+        return rc;
 }
 
 static void page_read(struct block_read *read, int status)

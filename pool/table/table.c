@@ -281,6 +281,11 @@ static void leaf_set(struct pool *pool, struct tree *t, struct page *p, uint64_t
                 page_remove(pool, t, p);
 }
 
+void page_set(struct pool *pool, struct page *leaf, unsigned i, struct entry e)
+{
+        leaf_set(pool, leaf->tree, leaf, leaf->index * ENTRIES + i, e);
+}
+
 int tree_set(struct pool *pool, struct tree *t, uint64_t index, struct entry e)
 {
         struct page *p = e.addr ? grow_to(pool, t, index) : descend(t, index);

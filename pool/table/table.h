@@ -25,6 +25,8 @@ struct page {
         uint16_t slot; /* in the parent */
         uint16_t used; /* entries that are not absent */
         uint16_t children; /* pages below it in RAM */
+        uint32_t
+            pending; /* level 1: leaves below it have not taken what replay found (pending.c) */
         uint8_t level; /* 0: leaf */
         bool dirty : 1;
         bool writing : 1; /* its last checkpoint has not written it yet */
@@ -48,6 +50,7 @@ struct tree {
         uint64_t live; /* mapped blocks */
         uint64_t npages; /* in RAM or not */
         struct list pins; /* what operations hold of it, pager.h */
+        uint32_t map; /* replay sorts records by its pages (pending.c) */
         struct volume *vol; /* NULL: the catalog */
         struct list node; /* pool.trees bucket */
 };
@@ -84,6 +87,8 @@ void tree_cost(const struct tree *t, uint64_t first, uint64_t n, uint64_t *ret_b
                uint64_t *ret_pages);
 /* Forgets all pages in RAM: the pool is freed. */
 void tree_forget(struct pool *pool, struct tree *t);
+/* An entry of a leaf page that is in RAM. */
+void page_set(struct pool *pool, struct page *leaf, unsigned i, struct entry e);
 struct page *tree_find_page(const struct tree *t, unsigned level, uint64_t index);
 void page_mark_dirty(struct pool *pool, struct tree *t, struct page *p);
 /* True when that page lies at addr; it is marked dirty then. */
