@@ -159,8 +159,12 @@ static void verify_next(struct import *im)
 {
         for (; im->verify < im->nfound; im->verify++, im->check_member = 0) {
                 struct found *f = &im->found[im->verify];
-                if (f->dropped || f->h.seq <= im->mark || f->h.kind != HEADER_BATCH)
+                if (f->dropped || f->h.seq <= im->mark)
                         continue;
+                if (f->h.kind != HEADER_BATCH) { /* stands on members whose chain ended before */
+                        f->dropped = !f->members;
+                        continue;
+                }
                 while (im->check_member < f->group->width) {
                         if ((f->members >> im->check_member & 1) && !check_member(im, f))
                                 return;
