@@ -51,6 +51,12 @@ static inline bool pdev_labelled(const struct pdev *d)
         return d->dev && d->state <= POOL_DEVICE_LEAVING;
 }
 
+/* It failed before it was a member: its slot is about to be empty again. */
+static inline bool pdev_join_failed(const struct pdev *d)
+{
+        return d->state == POOL_DEVICE_JOINING && d->error;
+}
+
 /* Blocks that count may lie there. */
 static inline bool pdev_holds(const struct pdev *d)
 {

@@ -80,7 +80,8 @@ static void device_flushed(struct pio *p, int status)
                 f->dev->flush_failures = 0;
         } else {
                 pool_device_error(pool, f->dev, status);
-                if (++f->dev->flush_failures >= MAX_FLUSH_FAILURES && pool->nusable > 1)
+                bool joins = f->dev->state == POOL_DEVICE_JOINING;
+                if (joins || (++f->dev->flush_failures >= MAX_FLUSH_FAILURES && pool->nusable > 1))
                         device_fail(pool, f->dev, status);
                 if (!pdev_usable(f->dev) && !device_has_sole(pool, f->dev))
                         status = 0; /* others have all of it */

@@ -213,14 +213,53 @@ static int keep(struct member_op *op)
         return 0;
 }
 
+/* Its groups have no zones any more. */
+static void go(struct pool *pool, struct pdev *d)
+{
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (!group_on(g, d->index))
+                        continue;
+                g->state = GROUP_GONE;
+                g->cls = CLASS_USER;
+                g->cap = g->wp = g->tail = g->summary = 0;
+                g->last_seq = g->last_sum = g->sealed = 0;
+                g->needs_reset = g->nosummary = g->unclean = g->covered = g->released = false;
+                g->width = g->copies = 1;
+                g->zone_cap = 0;
+                memset(g->member, 0, sizeof(g->member));
+        }
+        d->state = POOL_DEVICE_LEFT;
+        d->removing = d->drained = false;
+        d->leaving_blocks = d->stuck_blocks = 0;
+}
+
+/* The new device has failed before it was a member: nothing was placed there. Its label may stand
+ * on it or not, so no root may call it a member; the next one has an empty slot again. */
+static void join_failed(struct member_op *op)
+{
+        struct pdev *d = &op->pool->devs[op->slot];
+
+        op->status = err_set(&op->err, EIO, "device %s has failed while pool %s took it in: %s",
+                             d->dev->path, op->pool->name, strerror(-d->error));
+        go(op->pool, d);
+        free(d->zones);
+        *d = (struct pdev){.index = d->index, .state = POOL_DEVICE_NONE};
+        list_init(&d->free);
+}
+
 /* A root with the new device is durable. True: another one is needed. */
 static bool joined_more(struct member_op *op)
 {
         struct pool *pool = op->pool;
         struct pdev *d = &pool->devs[op->slot];
 
+        if (d->state == POOL_DEVICE_JOINING && d->error) {
+                join_failed(op);
+                return true;
+        }
         if (d->state != POOL_DEVICE_JOINING)
-                return false; /* and the root that says that the old one leaves */
+                return false; /* and the root that says that the old one leaves, or none came */
         if (!d->confirming) {
                 d->confirming = true;
                 return true;
@@ -354,26 +393,6 @@ static void left_durable(struct ckpt_wait *w, int status)
         }
         l->dev->busy = false; /* member_poll asks again */
         pool_release(l);
-}
-
-static void go(struct pool *pool, struct pdev *d)
-{
-        for (uint32_t i = 0; i < pool->ngroups; i++) {
-                struct group *g = pool->groups[i];
-                if (!group_on(g, d->index))
-                        continue;
-                g->state = GROUP_GONE;
-                g->cls = CLASS_USER;
-                g->cap = g->wp = g->tail = g->summary = 0;
-                g->last_seq = g->last_sum = g->sealed = 0;
-                g->needs_reset = g->nosummary = g->unclean = g->covered = g->released = false;
-                g->width = g->copies = 1;
-                g->zone_cap = 0;
-                memset(g->member, 0, sizeof(g->member));
-        }
-        d->state = POOL_DEVICE_LEFT;
-        d->removing = d->drained = false;
-        d->leaving_blocks = d->stuck_blocks = 0;
 }
 
 /* The next step of a device on its way out. */

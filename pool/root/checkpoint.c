@@ -389,7 +389,10 @@ static void root_written(struct label_write *w, int status)
         struct pool *pool = w->pool;
         struct ckpt *c = &pool->ckpt;
 
-        if (status < 0) {
+        if (status < 0 && w->pdev->state == POOL_DEVICE_JOINING) {
+                device_fail(pool, w->pdev, status); /* it does not join: the others need no more */
+                pool_device_error(pool, w->pdev, status);
+        } else if (status < 0) {
                 c->status = status;
                 pool_device_error(pool, w->pdev, status);
                 if (++w->pdev->label_failures >= MAX_LABEL_FAILURES && pool->nusable > 1)

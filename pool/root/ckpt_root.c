@@ -73,7 +73,7 @@ static void note_returned(const struct pool *pool, const struct group *g, struct
 
 static void note_device(const struct pool *pool, const struct pdev *d, struct root_device *r)
 {
-        bool joined = d->state == POOL_DEVICE_JOINING && d->confirming;
+        bool joined = d->state == POOL_DEVICE_JOINING && d->confirming && !d->error;
 
         *r = (struct root_device){
             .uuid = d->uuid,
@@ -188,7 +188,7 @@ int root_encode_all(struct pool *pool)
         c->bufs = calloc(c->nbufs, sizeof(*c->bufs));
         for (uint32_t i = 0; c->bufs && i < c->nbufs; i++) {
                 void *buf = NULL;
-                if (!pdev_labelled(&pool->devs[i]) ||
+                if (!pdev_labelled(&pool->devs[i]) || pdev_join_failed(&pool->devs[i]) ||
                     c->root.devices[i].state != ROOT_DEVICE_IN_USE)
                         continue;
                 if (posix_memalign(&buf, ZP_BLOCK, (size_t)blocks * ZP_BLOCK))

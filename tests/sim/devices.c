@@ -71,6 +71,10 @@ static void answered(struct call *c, int status, const struct err *err)
                         d->empty = false;
                 if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
                         sim->devices[c->old].fate = DEVICE_REMOVED;
+        } else if (status == -EIO && strstr(err->msg, "took it in")) {
+                *d = (struct sim_device){.fate = DEVICE_OUT, .marked = true};
+                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
+                        sim->devices[c->old].fate = DEVICE_IN;
         } else if (status == -EROFS || status == -EIO || status == -ENODEV) {
                 sim->power_lost = true; /* what came of it, the next recovery tells */
         } else {
@@ -150,7 +154,8 @@ static void check_blank(struct sim *sim, uint32_t i)
                         ;
                 return;
         }
-        if (status != -ENOENT && !(sim->faulty && status == -EIO))
+        bool silent = (sim->faulty && status == -EIO) || media_is_lost(sim->media[i]);
+        if (status != -ENOENT && !silent)
                 sim_fail(sim, "device %u has left, and has a label still: %d", i, status);
 }
 
