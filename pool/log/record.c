@@ -74,7 +74,7 @@ static bool taken(struct pool *pool, const struct volume *vol, uint64_t slot)
                 if (other->doomed || vol->doomed)
                         continue;
                 if (uuid_equal(&other->uuid, &vol->uuid) ||
-                    (uuid_equal(&other->of, &vol->of) && !strcmp(other->name, vol->name)))
+                    node_has_name(other, vol->name, vol->frozen ? &vol->of : NULL))
                         return true;
         }
         return false;

@@ -88,7 +88,8 @@ static int missing(struct import *im, struct err *err)
         if (!im->absent)
                 return 0;
         uuid_format(&im->root.devices[first].uuid, text);
-        if (!im->pool->options.degraded)
+        bool sure = 2 * (in_use - im->absent) > in_use;
+        if (!im->pool->options.degraded && !(im->pool->options.degraded_if_sure && sure))
                 return err_set(err, ENXIO,
                                "pool %s: device %u of %u (uuid %s) is missing; add it and import "
                                "again, or import degraded if it is lost",

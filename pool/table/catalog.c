@@ -209,6 +209,13 @@ void catalog_mark_dirty(struct pool *pool, uint64_t index)
         }
 }
 
+bool node_has_name(const struct volume *v, const char *name, const struct uuid *of)
+{
+        if (v->frozen != (of != NULL) || (of && !uuid_equal(&v->of, of)))
+                return false;
+        return !strcmp(v->name, name);
+}
+
 struct volume *node_by_uuid(struct pool *pool, const struct uuid *uuid)
 {
         struct volume *vol;

@@ -143,7 +143,8 @@ void volume_revert(struct volume *vol, struct volume *snap, void *ctx,
         struct vop *c = NULL;
         int rc = 0;
 
-        if (snap->pool != pool || vol->frozen || !uuid_equal(&snap->of, &vol->uuid))
+        if (snap->pool != pool || vol->frozen || !snap->frozen ||
+            !uuid_equal(&snap->of, &vol->uuid))
                 rc = -EINVAL;
         else if (!may_be_used(snap))
                 rc = -EBUSY;
@@ -214,6 +215,7 @@ void volume_clone(struct volume *from, const struct volume_spec *spec, void *ctx
                 vop_refuse(pool, rc, ctx, NULL, done);
                 return;
         }
+        create->fresh->of = from->uuid;
         if (frozen) {
                 vop_start(create);
                 return;
@@ -248,6 +250,13 @@ struct volume *snapshot_by_name(struct volume *vol, const char *name)
                 if (!strcmp(s->name, name))
                         return s;
         return NULL;
+}
+
+struct volume *volume_origin(const struct volume *vol)
+{
+        bool stands_alone = vol->frozen || !vol->tree->up || uuid_is_nil(&vol->of);
+
+        return stands_alone ? NULL : node_by_uuid(vol->pool, &vol->of);
 }
 
 void snapshot_get_info(const struct volume *snap, struct snapshot_info *ret_info)

@@ -11,14 +11,12 @@
 
 static int check_spec(struct pool *pool, const struct volume_spec *spec, unsigned copies)
 {
-        const struct uuid none = {0};
-
         if (!spec->name || !volume_name_valid(spec->name) || uuid_is_nil(&spec->uuid) ||
             !spec->size_bytes || spec->size_bytes > VOLUME_MAX_BYTES ||
             spec->size_bytes % VOLUME_SECTOR || spec->owner_len > VOLUME_OWNER_MAX ||
             (spec->owner_len && !spec->owner) || spec->copies > POOL_MAX_GROUP_WIDTH)
                 return -EINVAL;
-        int rc = vop_check_name(pool, spec->name, &spec->uuid, &none);
+        int rc = vop_check_name(pool, spec->name, &spec->uuid, NULL);
         if (rc < 0)
                 return rc;
         return space_admits_volume(pool, copies);
@@ -119,7 +117,7 @@ static int prepare_delete(struct vop *c)
         if (c->vol->doomed)
                 return -ENOENT;
         list_for_each (v, &c->pool->nodes, all) {
-                if (!v->doomed && uuid_equal(&v->of, &c->vol->uuid))
+                if (v->frozen && !v->doomed && uuid_equal(&v->of, &c->vol->uuid))
                         return -EBUSY;
         }
         return 0;
@@ -140,6 +138,7 @@ void volume_delete(struct volume *vol, void *ctx, void (*done)(void *ctx, int st
                 memcpy(c->fresh->name, vol->name, sizeof(vol->name));
                 c->fresh->uuid = vol->uuid;
                 c->fresh->of = vol->of;
+                c->fresh->frozen = vol->frozen;
                 c->prepare = prepare_delete;
                 if (!vol->frozen)
                         vop_lock(c, 0, false);

@@ -19,7 +19,8 @@ struct volume {
         bool going; /* a snapshot whose deletion was asked for */
         bool unreapable; /* doomed, and a page of it cannot be read */
         uint32_t pins; /* operations under way that need it as it is */
-        struct uuid of; /* of a snapshot: the volume it belongs to */
+        struct uuid of; /* of a snapshot: the volume it belongs to; of a clone: what it was cloned
+                           from, a volume or snapshot that need not be there any more */
         uint64_t time; /* of a snapshot, as its creator gave it */
         char name[VOLUME_NAME_MAX + 1];
         struct uuid uuid;
@@ -55,6 +56,8 @@ uint64_t catalog_blocks(const struct pool *pool);
 void catalog_mark_dirty(struct pool *pool, uint64_t index);
 struct volume *node_by_uuid(struct pool *pool, const struct uuid *uuid); /* also snapshots */
 bool volume_name_valid(const char *name);
+/* v has that name among the snapshots of a volume; of NULL: among the volumes. */
+bool node_has_name(const struct volume *v, const char *name, const struct uuid *of);
 
 /* A range of a volume's blocks that one operation works on. Granted in order of arrival; two that
  * overlap are never granted together. */

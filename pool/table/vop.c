@@ -292,13 +292,12 @@ int vop_check_name(struct pool *pool, const char *name, const struct uuid *uuid,
         if (node_by_uuid(pool, uuid))
                 return -EEXIST;
         list_for_each (v, &pool->nodes, all) {
-                if (!v->doomed && uuid_equal(&v->of, of) && !strcmp(v->name, name))
+                if (!v->doomed && node_has_name(v, name, of))
                         return -EEXIST;
         }
         list_for_each (c, &pool->creating, node) {
                 v = c->fresh;
-                if (uuid_equal(&v->uuid, uuid) ||
-                    (uuid_equal(&v->of, of) && !strcmp(v->name, name)))
+                if (uuid_equal(&v->uuid, uuid) || node_has_name(v, name, of))
                         return -EEXIST;
         }
         return 0;

@@ -50,7 +50,7 @@ void vop_refuse(struct pool *pool, int status, void *ctx, void (*done)(void *ctx
 int vop_make_fresh(struct vop *c);
 /* A slot for the node c will make. -ENOSPC. */
 int vop_take_slot(struct vop *c);
-/* -EEXIST: taken by what is there, or is being made or deleted. */
+/* -EEXIST: taken by what is there, or is being made or deleted. of: as for node_has_name. */
 int vop_check_name(struct pool *pool, const char *name, const struct uuid *uuid,
                    const struct uuid *of);
 /* A creation that is ready to be started; NULL with *ret_status. parent may be NULL. */

@@ -72,8 +72,18 @@ static const char *state_of(const json_t *dev)
                  live = cli_number_of(dev, "live_bytes");
         const char *state = cli_text_of(dev, "state");
 
+        if (json_is_true(json_object_get(dev, "missing"))) {
+                snprintf(out, sizeof(text[0]), "missing%s%s", strcmp(state, "member") ? ", " : "",
+                         strcmp(state, "member") ? state : "");
+                return out;
+        }
         if (json_is_string(json_object_get(dev, "error")))
                 return cli_text_of(dev, "error");
+        if (cli_number_of(dev, "stale_bytes") && !strcmp(state, "member")) {
+                snprintf(out, sizeof(text[0]), "member, %s of it stale",
+                         cli_size_of(dev, "stale_bytes"));
+                return out;
+        }
         if (strcmp(state, "removing") != 0 && strcmp(state, "evacuating") != 0)
                 return state;
         if (cli_number_of(dev, "stuck_bytes"))
@@ -103,7 +113,8 @@ void cli_print_devices(const json_t *pool)
                 for (size_t k = 0; k < ARRAY_SIZE(counts); k++)
                         snprintf(number[k], sizeof(number[k]), "%llu",
                                  (unsigned long long)cli_number_of(dev, counts[k]));
-                const char *const cells[] = {cli_text_of(dev, "path"),
+                const char *path = cli_text_of(dev, "path");
+                const char *const cells[] = {*path ? path : cli_text_of(dev, "uuid"),
                                              cli_size_of(dev, "capacity_bytes"),
                                              cli_size_of(dev, "written_bytes"),
                                              number[0],

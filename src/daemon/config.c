@@ -66,6 +66,11 @@ static const struct setting settings[] = {
      "pool gets an equal share, at least 16. What does not fit is read from the devices when it "
      "is wanted. All of it in RAM is 3.1 GiB for each TiB written at random. 0: a quarter of the "
      "host's RAM."},
+    {"missing_device_wait_s", NUMBER, AT(missing_device_wait_s), "10", 0, 3600, "seconds",
+     "How long a start waits for devices of a pool that are not there yet. Then the pool is "
+     "imported without them if that cannot be wrong: more than half of its devices are there, and "
+     "every volume keeps more copies than devices are missing. Else it stays down, and its status "
+     "says what to do."},
 };
 
 static void *field(struct config *c, const struct setting *s)

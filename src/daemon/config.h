@@ -30,6 +30,7 @@ struct config {
         uint64_t max_pause_ms, pause_budget_ms;
         uint64_t stop_timeout_ms;
         uint64_t table_cache_mib;
+        uint64_t missing_device_wait_s;
 };
 
 /* All defaults. Returns 0 or -ENOMEM. */

@@ -99,7 +99,7 @@ static bool has_joined(const struct join *j)
         struct pool_device_status dev;
         uint32_t slot;
 
-        return j->p->pool && dpool_slot_of(j->p->pool, j->path, &slot, &dev) == 0;
+        return j->p->pool && dpool_slot_of(j->p, j->path, &slot, &dev) == 0;
 }
 
 static void joined(void *ctx, int status, const struct err *err, uint32_t index)
@@ -127,7 +127,7 @@ static void made(struct worker_job *job)
         if (j->status == 0 && p->state != DPOOL_ACTIVE)
                 j->status = err_set(&j->err, ECANCELED, "pool %s is %s", p->spec.name,
                                     dpool_state_name(p->state));
-        if (j->status == 0 && j->old && dpool_slot_of(p->pool, j->old, &slot, &dev) < 0)
+        if (j->status == 0 && j->old && dpool_slot_of(p, j->old, &slot, &dev) < 0)
                 j->status =
                     err_set(&j->err, ENOENT, "pool %s has no device %s", p->spec.name, j->old);
         if (j->status == 0)
@@ -168,7 +168,7 @@ static int check(struct dpool *p, const char *path, const char *old, struct err 
                 return err_set(err, EBUSY,
                                "pool %s: device %s is being added; try again when it is done",
                                p->spec.name, p->joining);
-        if (old && dpool_slot_of(p->pool, old, &slot, &dev) < 0)
+        if (old && dpool_slot_of(p, old, &slot, &dev) < 0)
                 return err_set(err, ENOENT,
                                "pool %s has no device %s; see 'zonepool device status'",
                                p->spec.name, old);

@@ -50,7 +50,7 @@ static bool look(struct leave *l)
                 return false;
         }
         uuid_format(&l->uuid, uuid);
-        if (dpool_slot_of(p->pool, uuid, &slot, &dev) < 0 || (dev.drained && !dev.removing)) {
+        if (dpool_slot_of(p, uuid, &slot, &dev) < 0 || (dev.drained && !dev.removing)) {
                 control_reply(l->req, report_pool(p));
                 free(l);
                 return false;
@@ -114,7 +114,7 @@ static struct leave *parse(struct control_request *req, struct daemon *d, uint32
 
         if (rc == 0 && !p)
                 rc = -err.code;
-        if (rc == 0 && dpool_slot_of(p->pool, device, ret_slot, &dev) < 0)
+        if (rc == 0 && dpool_slot_of(p, device, ret_slot, &dev) < 0)
                 rc = err_set(&err, ENOENT, "pool %s has no device %s; see 'zonepool device status'",
                              pool, device);
         struct leave *l = rc == 0 ? calloc(1, sizeof(*l)) : NULL;

@@ -119,6 +119,15 @@ int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
         return rc < 0 ? rc : check_peers(s, err);
 }
 
+void pool_spec_drop(struct pool_spec *s, uint32_t i)
+{
+        uint32_t behind = --s->ndevices - i;
+
+        free(s->devices[i]);
+        memmove(&s->devices[i], &s->devices[i + 1], behind * sizeof(*s->devices));
+        memmove(&s->uuids[i], &s->uuids[i + 1], behind * sizeof(*s->uuids));
+}
+
 bool pool_spec_share_device(const struct pool_spec *a, const struct pool_spec *b)
 {
         for (uint32_t i = 0; i < a->ndevices; i++)
@@ -201,7 +210,7 @@ static void device_failed(struct dpool *p, struct pool *pool, const struct pool_
 {
         struct pool_device_status dev;
 
-        pool_get_device_status(pool, e->device, &dev);
+        dpool_device_status(p, pool, e->device, &dev);
         log_error("pool", "%s: device %s is out of use: %s", p->spec.name, dev.path,
                   strerror(-e->status));
         eventlog_emit("device-failed", "\"pool\":\"%s\",\"device\":%u,\"errno\":%d", p->spec.name,
@@ -212,7 +221,7 @@ static void device_healed(const struct dpool *p, const struct pool_event *e, con
 {
         struct pool_device_status dev;
 
-        pool_get_device_status(p->pool, e->device, &dev);
+        dpool_device_status(p, p->pool, e->device, &dev);
         log_warn("pool", "%s: volume '%s' block %llu was wrong on device %s and is written anew",
                  p->spec.name, volume, (unsigned long long)e->block, dev.path);
         eventlog_emit("healed", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu,\"device\":%u",

@@ -24,6 +24,7 @@ struct pool_spec {
         char name[POOL_NAME_MAX + 1];
         struct uuid uuid; /* nil: not known yet */
         char **devices;
+        struct uuid uuids[POOL_MAX_DEVICES]; /* of the devices; nil: not known yet */
         uint32_t ndevices;
         char **peers; /* "host:port" */
         uint32_t npeers;
@@ -37,6 +38,8 @@ void pool_spec_fini(struct pool_spec *s);
  * text. */
 int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
                    const json_t *peers, const json_t *options, struct err *err);
+/* Takes one device off the list. */
+void pool_spec_drop(struct pool_spec *s, uint32_t i);
 /* They name the same pool, if they bear the same name: devices come and go. */
 bool pool_spec_share_device(const struct pool_spec *a, const struct pool_spec *b);
 
@@ -93,9 +96,16 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
 /* Adds a path to the list, durably; takes one off. */
 int dpool_device_listed(struct dpool *p, const char *path, struct err *err);
 void dpool_device_unlisted(struct dpool *p, const char *path);
+/* As pool_get_device_status; one that is missing has the path at which it was last. pool: p's,
+ * which may still be being imported. */
+void dpool_device_status(const struct dpool *p, const struct pool *pool, uint32_t slot,
+                         struct pool_device_status *ret_status);
 /* A member by its path or uuid. -ENOENT. */
-int dpool_slot_of(struct pool *pool, const char *text, uint32_t *ret_slot,
+int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
                   struct pool_device_status *ret_status);
+/* Notes which device is at which path, and takes those off the list that are not the pool's: they
+ * have left, or never joined. True: the list has changed. */
+bool dpool_devices_known(struct dpool *p);
 /* pool: p's, which may still be being imported. */
 void dpool_device_event(struct dpool *p, struct pool *pool, const struct pool_event *e);
 

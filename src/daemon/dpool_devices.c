@@ -24,11 +24,15 @@ static void save(struct dpool *p)
 
 int dpool_device_listed(struct dpool *p, const char *path, struct err *err)
 {
+        if (p->spec.ndevices == POOL_MAX_DEVICES)
+                return err_set(err, ENOSPC, "pool %s has %d devices; remove one first",
+                               p->spec.name, POOL_MAX_DEVICES);
         char **more = realloc(p->spec.devices, (p->spec.ndevices + 1) * sizeof(*more));
 
         if (!more)
                 return err_set(err, ENOMEM, "out of memory");
         p->spec.devices = more;
+        p->spec.uuids[p->spec.ndevices] = (struct uuid){0};
         more[p->spec.ndevices] = strdup(path);
         if (!more[p->spec.ndevices])
                 return err_set(err, ENOMEM, "out of memory");
@@ -44,23 +48,69 @@ void dpool_device_unlisted(struct dpool *p, const char *path)
         for (uint32_t i = 0; i < p->spec.ndevices; i++) {
                 if (strcmp(p->spec.devices[i], path) != 0)
                         continue;
-                free(p->spec.devices[i]);
-                memmove(&p->spec.devices[i], &p->spec.devices[i + 1],
-                        (--p->spec.ndevices - i) * sizeof(*p->spec.devices));
+                pool_spec_drop(&p->spec, i);
                 save(p);
                 return;
         }
 }
 
-int dpool_slot_of(struct pool *pool, const char *text, uint32_t *ret_slot,
+void dpool_device_status(const struct dpool *p, const struct pool *pool, uint32_t slot,
+                         struct pool_device_status *ret_status)
+{
+        const struct pool_spec *s = &p->spec;
+
+        pool_get_device_status(pool, slot, ret_status);
+        for (uint32_t i = 0; ret_status->missing && i < s->ndevices; i++)
+                if (uuid_equal(&s->uuids[i], &ret_status->uuid))
+                        snprintf(ret_status->path, sizeof(ret_status->path), "%s", s->devices[i]);
+}
+
+/* What the pool says of the device listed: at that path, or the one that was there last. */
+static bool is_used(const struct dpool *p, const struct pool *pool, uint32_t listed,
+                    struct pool_device_status *dev)
+{
+        const struct uuid *uuid = &p->spec.uuids[listed];
+        struct pool_status st;
+
+        pool_get_status(pool, &st);
+        for (uint32_t i = 0; i < st.ndevices; i++) {
+                pool_get_device_status(pool, i, dev);
+                if (dev->state == POOL_DEVICE_NONE)
+                        continue;
+                if (!strcmp(dev->path, p->spec.devices[listed]) ||
+                    (dev->missing && (uuid_is_nil(uuid) || uuid_equal(uuid, &dev->uuid))))
+                        return true;
+        }
+        return false;
+}
+
+bool dpool_devices_known(struct dpool *p)
+{
+        struct pool_spec *s = &p->spec;
+        bool changed = false;
+
+        for (uint32_t i = s->ndevices; i-- > 0;) {
+                struct pool_device_status dev;
+                if (!is_used(p, p->pool, i, &dev)) {
+                        pool_spec_drop(s, i);
+                        changed = true;
+                } else if (!dev.missing && !uuid_equal(&s->uuids[i], &dev.uuid)) {
+                        s->uuids[i] = dev.uuid;
+                        changed = true;
+                }
+        }
+        return changed;
+}
+
+int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
                   struct pool_device_status *ret_status)
 {
         struct pool_status st;
         char uuid[UUID_TEXT_LEN];
 
-        pool_get_status(pool, &st);
+        pool_get_status(p->pool, &st);
         for (uint32_t i = 0; i < st.ndevices; i++) {
-                pool_get_device_status(pool, i, ret_status);
+                dpool_device_status(p, p->pool, i, ret_status);
                 uuid_format(&ret_status->uuid, uuid);
                 if (ret_status->state >= POOL_DEVICE_LEFT ||
                     (strcmp(ret_status->path, text) != 0 && strcmp(uuid, text) != 0))
@@ -118,28 +168,15 @@ static void erase_start(struct dpool *p, const char *path)
         worker_submit(p->daemon->worker, &e->job);
 }
 
-static bool is_there(struct pool *pool, const char *path)
-{
-        struct pool_device_status dev;
-        struct pool_status st;
-
-        pool_get_status(pool, &st);
-        for (uint32_t i = 0; i < st.ndevices; i++) {
-                pool_get_device_status(pool, i, &dev);
-                if (dev.state != POOL_DEVICE_NONE && !strcmp(dev.path, path))
-                        return true;
-        }
-        return false;
-}
-
 /* A device of slot e->device has left: which, the list says that is not there any more. */
 static void device_left(struct dpool *p, struct pool *pool, int status)
 {
         for (uint32_t i = 0; i < p->spec.ndevices;) {
+                struct pool_device_status dev;
                 CLEANUP(free_ptr) char *path = strdup(p->spec.devices[i]);
                 if (!path)
                         return;
-                if (is_there(pool, path) || (p->joining && !strcmp(p->joining, path))) {
+                if (is_used(p, pool, i, &dev) || (p->joining && !strcmp(p->joining, path))) {
                         i++;
                         continue;
                 }
@@ -165,7 +202,7 @@ void dpool_device_event(struct dpool *p, struct pool *pool, const struct pool_ev
                 device_left(p, pool, e->status);
                 return;
         }
-        pool_get_device_status(pool, e->device, &dev);
+        dpool_device_status(p, pool, e->device, &dev);
         if (e->kind == POOL_EVENT_DEVICE_EMPTY) {
                 log_info("pool", "%s: device %s is empty", p->spec.name, dev.path);
                 eventlog_emit("device-empty", "\"pool\":\"%s\",\"path\":\"%s\"", p->spec.name,

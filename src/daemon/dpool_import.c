@@ -4,6 +4,9 @@
  * until its last I/O has ended: a busy device is tried again, at a start for as long as that may
  * take, for a person for a moment.
  *
+ * Devices that are not there: a start waits for them for a while, then goes on without them where
+ * that cannot be wrong; a person is asked (`degraded`).
+ *
  * One struct import a try. Whatever fails, the devices are closed and nothing is left but, when
  * that was asked for, the FAILED entry in the registry.
  */
@@ -24,16 +27,21 @@
 #define START_PATIENCE_NS UINT64_C(30000000000)
 #define PERSON_PATIENCE_NS UINT64_C(1000000000)
 #define BUSY_RETRY_NS UINT64_C(100000000)
+#define MISSING_RETRY_NS UINT64_C(500000000)
 
 struct import {
         struct dpool *p;
-        struct zdev **devs; /* NULL: not ours (any more) */
+        struct zdev **devs; /* as listed; NULL: it is not there, or the pool's by now */
+        struct zdev *used[POOL_MAX_DEVICES]; /* those of it that have a label of some pool */
+        uint32_t place[POOL_MAX_DEVICES]; /* in the list, of these */
+        uint32_t nused;
         bool keep_failed;
+        bool sure; /* of what is missing enough was waited for: without it, where that is right */
         uint64_t start_ns;
         struct loop_timer retry;
         int status;
         struct err err;
-        char dropped[160]; /* listed devices that are no members, for people */
+        char without[200]; /* listed devices that are not used, and why, for people */
         struct loop_defer
             finish; /* callbacks never come from inside, and devices are closed here */
         void *ctx;
@@ -98,45 +106,94 @@ static int make_socket_dir(const struct dpool *p, struct err *err)
         return dir_make(dir, 0755, err);
 }
 
-/* A listed device is not the pool's: it has left, or never joined (dpool_devices.c). Whether one is
- * missing the labels of the others tell. */
-static void drop(struct import *im, uint32_t i, const char *why)
+/* A listed device is not used. When it is a member the labels of the others tell; if not, it has
+ * left or never joined (dpool_devices.c). */
+static void leave_out(struct import *im, uint32_t i, const char *why)
 {
-        struct pool_spec *s = &im->p->spec;
-        size_t have = strlen(im->dropped);
+        size_t have = strlen(im->without);
 
-        log_warn("pool", "%s: %s %s; it is not used", s->name, s->devices[i], why);
-        snprintf(im->dropped + have, sizeof(im->dropped) - have, "%s%s %s", have ? ", " : "",
-                 s->devices[i], why);
-        free(s->devices[i]);
-        if (im->devs) {
-                zdev_close(im->devs[i]);
-                memmove(&im->devs[i], &im->devs[i + 1], (s->ndevices - i - 1) * sizeof(*im->devs));
+        snprintf(im->without + have, sizeof(im->without) - have, "%s%s", have ? "; " : "", why);
+        zdev_close(im->devs[i]);
+        im->devs[i] = NULL;
+}
+
+static void add_text(struct err *err, const char *before, const char *text, const char *after)
+{
+        size_t have = strlen(err->msg);
+
+        snprintf(err->msg + have, sizeof(err->msg) - have, "%s%s%s", before, text, after);
+}
+
+/* What to do where the pool says that devices are missing. */
+static void add_remedy(struct import *im)
+{
+        const struct dpool *p = im->p;
+        char devices[300] = "";
+
+        for (uint32_t i = 0; i < im->nused; i++) {
+                size_t have = strlen(devices);
+                snprintf(devices + have, sizeof(devices) - have, " %s",
+                         p->spec.devices[im->place[i]]);
         }
-        memmove(&s->devices[i], &s->devices[i + 1], (s->ndevices - i - 1) * sizeof(*s->devices));
-        s->ndevices--;
+        if (im->without[0])
+                add_text(&im->err, " (", im->without, ")");
+        if (im->err.code == ENXIO && !p->spec.options.degraded)
+                add_text(&im->err, ". Without what is missing: 'zonepool pool import --degraded ",
+                         p->spec.name, devices);
+        if (im->err.code == ENXIO && !p->spec.options.degraded)
+                add_text(&im->err, "'", "", "");
 }
 
-/* Before they are opened: unless none could be a member. */
-static void drop_plain(struct import *im)
+/* What is missing may only be late. True: it is waited for. */
+static bool wait_for_devices(struct import *im, int status)
 {
-        struct pool_spec *s = &im->p->spec;
-        uint32_t could = 0;
+        struct daemon *d = im->p->daemon;
+        uint64_t until = im->start_ns + d->cfg.missing_device_wait_s * 1000000000;
 
-        for (uint32_t i = 0; i < s->ndevices; i++)
-                could += device_may_be_member(s->devices[i]);
-        for (uint32_t i = s->ndevices; could && i-- > 0;)
-                if (!device_may_be_member(s->devices[i]))
-                        drop(im, i, "is no zoned device or not there");
+        if (status != -ENXIO || !im->keep_failed || im->sure || d->stopping)
+                return false;
+        im->sure = clock_now_ns() >= until;
+        im->p->spec.options.degraded_if_sure = im->sure;
+        devices_close(steal_ptr(&im->devs), im->p->spec.ndevices);
+        im->err = ERR_INIT;
+        im->without[0] = '\0';
+        loop_timer_arm(d->loop, &im->retry,
+                       im->sure ? clock_now_ns() : MIN(until, clock_now_ns() + MISSING_RETRY_NS));
+        return true;
 }
 
-static void save_dropped(struct import *im)
+/* The pool is imported: which devices it does without. */
+static void tell_missing(const struct dpool *p)
 {
+        struct pool_device_status dev;
+        struct pool_status st;
+
+        pool_get_status(p->pool, &st);
+        for (uint32_t i = 0; i < st.ndevices; i++) {
+                char uuid[UUID_TEXT_LEN];
+                dpool_device_status(p, p->pool, i, &dev);
+                if (dev.state == POOL_DEVICE_NONE || !dev.missing)
+                        continue;
+                uuid_format(&dev.uuid, uuid);
+                log_warn("pool", "%s: device %s (uuid %s) is missing; the pool goes on without it",
+                         p->spec.name, dev.path, uuid);
+                eventlog_emit("device-missing", "\"pool\":\"%s\",\"path\":\"%s\",\"uuid\":\"%s\"",
+                              p->spec.name, dev.path, uuid);
+        }
+}
+
+static void settle_list(struct import *im)
+{
+        struct dpool *p = im->p;
         struct err err = ERR_INIT;
 
-        if (im->dropped[0] && dpool_store_save(im->p->daemon, &im->p->spec, &err) < 0)
-                log_warn("pool", "%s: the list of devices could not be stored: %s",
-                         im->p->spec.name, err.msg);
+        if (im->without[0])
+                log_warn("pool", "%s: not used: %s", p->spec.name, im->without);
+        if (dpool_devices_known(p) && im->keep_failed &&
+            dpool_store_save(p->daemon, &p->spec, &err) < 0)
+                log_warn("pool", "%s: the list of devices could not be stored: %s", p->spec.name,
+                         err.msg);
+        tell_missing(p);
 }
 
 static void imported(void *ctx, int status, const struct err *err, struct pool *pool)
@@ -146,21 +203,20 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
 
         if (status < 0) {
                 dpool_stop_ticking(p);
+                if (wait_for_devices(im, status))
+                        return;
                 if (err)
                         im->err = *err;
-                if (err && im->dropped[0]) {
-                        size_t have = strlen(im->err.msg);
-                        snprintf(im->err.msg + have, sizeof(im->err.msg) - have, " (%s)",
-                                 im->dropped);
-                }
+                add_remedy(im);
                 end(im, status);
                 return;
         }
-        free(im->devs); /* the devices are the pool's now */
-        im->devs = NULL;
+        for (uint32_t i = 0; i < im->nused; i++)
+                im->devs[im->place[i]] = NULL; /* the pool's now */
+        devices_close(steal_ptr(&im->devs), p->spec.ndevices);
         p->pool = pool;
         p->state = DPOOL_ACTIVE;
-        save_dropped(im);
+        settle_list(im);
         dpool_share_table_cache(p->daemon); /* it may have changed since the import began */
         attach_all(p);
         dpool_start_ticking(p);
@@ -171,28 +227,42 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
         end(im, 0);
 }
 
+/* A device that has no label, or gives none, among others that have one. */
+static bool is_left_out(struct import *im, uint32_t i, int status)
+{
+        char why[160];
+
+        if (status == 0 || status == -EPROTONOSUPPORT || status == -ENOMEM)
+                return false;
+        snprintf(why, sizeof(why), "%.100s %s", im->p->spec.devices[i],
+                 status == -ENOENT    ? "has no label"
+                 : status == -EBADMSG ? "has a damaged label"
+                                      : "does not answer");
+        leave_out(im, i, why);
+        return true;
+}
+
 static void probed(void *ctx, const struct device_label *labels, uint32_t n)
 {
         struct import *im = ctx;
         struct dpool *p = im->p;
         struct device_label *own = calloc(n, sizeof(*own));
-        uint32_t good = 0;
+        bool any = false;
 
         for (uint32_t i = 0; i < n; i++)
-                good += labels[i].status == 0;
-        for (uint32_t i = n; own && good && i-- > 0;) {
-                if (labels[i].status == -ENOENT)
-                        drop(im, i, "has no label");
-                else if (labels[i].status == -EBADMSG)
-                        drop(im, i, "has a damaged label");
+                any |= labels[i].status == 0;
+        im->nused = 0;
+        for (uint32_t i = 0; own && i < n; i++) {
+                uint32_t at = im->place[i];
+                if (any && is_left_out(im, at, labels[i].status))
+                        continue;
+                own[im->nused] = labels[i];
+                im->place[im->nused] = at;
+                im->used[im->nused++] = im->devs[at];
         }
-        uint32_t kept = 0;
-        for (uint32_t i = 0; own && i < n; i++)
-                if (!good || (labels[i].status != -ENOENT && labels[i].status != -EBADMSG))
-                        own[kept++] = labels[i];
-        int rc =
-            own ? devices_check_labels(im->devs, own, kept, p->spec.name, &p->spec.uuid, &im->err)
-                : -ENOMEM;
+        int rc = own ? devices_check_labels(im->used, own, im->nused, p->spec.name, &p->spec.uuid,
+                                            &im->err)
+                     : -ENOMEM;
         if (rc == 0)
                 p->spec.uuid = own[0].label.pool_uuid;
         free(own);
@@ -200,7 +270,7 @@ static void probed(void *ctx, const struct device_label *labels, uint32_t n)
                 end(im, rc);
                 return;
         }
-        pool_import(im->devs, kept, &p->host, &p->spec.options, im, imported);
+        pool_import(im->used, im->nused, &p->host, &p->spec.options, im, imported);
 }
 
 static int check_not_open(struct daemon *d, const struct pool_spec *spec, struct err *err)
@@ -214,6 +284,44 @@ static int check_not_open(struct daemon *d, const struct pool_spec *spec, struct
         return 0;
 }
 
+/* Why a device could not be opened says nothing of the device. */
+static bool is_ours(int rc)
+{
+        return rc == -EBUSY || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -EACCES ||
+               rc == -EPERM;
+}
+
+/* All that are there; at least one. */
+static int open_listed(struct import *im, struct err *err)
+{
+        struct pool_spec *s = &im->p->spec;
+        int rc = 0, first = 0;
+        bool any = false;
+
+        im->devs = calloc(s->ndevices, sizeof(*im->devs));
+        if (!im->devs)
+                return err_set(err, ENOMEM, "out of memory");
+        for (uint32_t i = 0; i < s->ndevices; i++) {
+                struct err why = ERR_INIT;
+                rc = device_open(im->p->daemon->loop, s->devices[i], &im->devs[i], &why);
+                any |= rc == 0;
+                if (rc == 0)
+                        continue;
+                if (!first || is_ours(rc))
+                        *err = why;
+                if (is_ours(rc))
+                        break;
+                first = first ? first : rc;
+                leave_out(im, i, why.msg);
+        }
+        rc = is_ours(rc) ? rc : any ? 0 : first;
+        if (rc == 0)
+                *err = ERR_INIT;
+        else
+                devices_close(steal_ptr(&im->devs), s->ndevices);
+        return rc;
+}
+
 /* What can fail at once. */
 static int begin(struct import *im, struct err *err)
 {
@@ -221,11 +329,14 @@ static int begin(struct import *im, struct err *err)
         int rc = make_socket_dir(p, err);
 
         if (rc == 0 && !im->devs)
-                drop_plain(im);
-        if (rc == 0 && !im->devs)
-                rc = devices_open(p->daemon->loop, p->spec.devices, p->spec.ndevices, &im->devs,
-                                  err);
-        if (rc == 0 && devices_probe(im->devs, p->spec.ndevices, im, probed) < 0)
+                rc = open_listed(im, err);
+        im->nused = 0;
+        for (uint32_t i = 0; rc == 0 && i < p->spec.ndevices; i++) {
+                im->place[im->nused] = i;
+                im->used[im->nused] = im->devs[i];
+                im->nused += im->devs[i] != NULL;
+        }
+        if (rc == 0 && devices_probe(im->used, im->nused, im, probed) < 0)
                 rc = err_set(err, ENOMEM, "out of memory");
         return rc;
 }
@@ -239,6 +350,7 @@ static void try_to_begin(struct import *im)
         if (rc == -EBUSY && !im->p->daemon->stopping &&
             clock_now_ns() < im->start_ns + patience_ns) {
                 im->err = ERR_INIT;
+                im->without[0] = '\0';
                 loop_timer_arm(loop, &im->retry, clock_now_ns() + BUSY_RETRY_NS);
         } else if (rc < 0) {
                 end(im, rc);

@@ -1,6 +1,7 @@
 /* The state directory: which pools to import at start, see dpool.h.
  *
- *   STATEDIR/pools/NAME.json  {"version":1,"name","uuid","devices":[path],"peers":["host:port"],
+ *   STATEDIR/pools/NAME.json  {"version":1,"name","uuid","devices":[path],"device_uuids":[uuid],
+ *                              "peers":["host:port"],
  *                              "options":{"checksums":bool,"reserve_permille":n,"checkpoint_permille":n}}
  *
  * Crash behaviour: a file is replaced in one durable step, before the answer to import (create,
@@ -35,6 +36,18 @@ static json_t *strings_json(char *const *items, uint32_t n)
         return array;
 }
 
+static json_t *uuids_json(const struct pool_spec *s)
+{
+        char text[UUID_TEXT_LEN];
+        json_t *array = json_array();
+
+        for (uint32_t i = 0; array && i < s->ndevices; i++) {
+                uuid_format(&s->uuids[i], text);
+                json_array_append_new(array, json_string(text));
+        }
+        return array;
+}
+
 int dpool_store_save(const struct daemon *d, const struct pool_spec *s, struct err *err)
 {
         char path[PATH_MAX], uuid[UUID_TEXT_LEN];
@@ -43,12 +56,12 @@ int dpool_store_save(const struct daemon *d, const struct pool_spec *s, struct e
         if (rc < 0)
                 return rc;
         uuid_format(&s->uuid, uuid);
-        json_t *object =
-            json_pack("{s:i, s:s, s:s, s:o, s:o, s:{s:b, s:i, s:i}}", "version", 1, "name", s->name,
-                      "uuid", uuid, "devices", strings_json(s->devices, s->ndevices), "peers",
-                      strings_json(s->peers, s->npeers), "options", "checksums",
-                      s->options.checksums, "reserve_permille", (int)s->options.reserve_permille,
-                      "checkpoint_permille", (int)s->options.checkpoint_permille);
+        json_t *object = json_pack(
+            "{s:i, s:s, s:s, s:o, s:o, s:o, s:{s:b, s:i, s:i}}", "version", 1, "name", s->name,
+            "uuid", uuid, "devices", strings_json(s->devices, s->ndevices), "device_uuids",
+            uuids_json(s), "peers", strings_json(s->peers, s->npeers), "options", "checksums",
+            s->options.checksums, "reserve_permille", (int)s->options.reserve_permille,
+            "checkpoint_permille", (int)s->options.checkpoint_permille);
         if (!object)
                 return err_set(err, ENOMEM, "pool %s: its settings cannot be stored", s->name);
         rc = file_replace_json(path, object, err);
@@ -63,10 +76,23 @@ int dpool_store_remove(const struct daemon *d, const char *name, struct err *err
         return rc < 0 ? rc : file_remove(path, err);
 }
 
+/* Which device was at which path: in a list that somebody edited it may not be known. */
+static int load_uuids(struct pool_spec *s, const json_t *array, struct err *err)
+{
+        const char *text[POOL_MAX_DEVICES];
+        size_t n = 0;
+        int rc = control_parse_strings(array, "device_uuids", text, POOL_MAX_DEVICES, &n, err);
+
+        for (size_t i = 0; rc == 0 && n == s->ndevices && i < n; i++)
+                if (uuid_parse_text(text[i], &s->uuids[i]) < 0)
+                        rc = err_set(err, EBADMSG, "'%.64s' is no uuid", text[i]);
+        return rc;
+}
+
 static int load_one(const struct daemon *d, const char *name, struct pool_spec *s, struct err *err)
 {
         char path[PATH_MAX];
-        json_t *object = NULL, *devices = NULL, *peers = NULL, *options = NULL;
+        json_t *object = NULL, *devices = NULL, *uuids = NULL, *peers = NULL, *options = NULL;
         const char *stored = NULL;
         uint64_t version = 0;
         struct uuid uuid;
@@ -75,6 +101,7 @@ static int load_one(const struct daemon *d, const char *name, struct pool_spec *
             PARAM_STR("name", &stored, PARAM_REQUIRED),
             PARAM_UUID("uuid", &uuid, PARAM_REQUIRED),
             PARAM_ARRAY("devices", &devices, PARAM_REQUIRED),
+            PARAM_ARRAY("device_uuids", &uuids, PARAM_OPTIONAL),
             PARAM_ARRAY("peers", &peers, PARAM_OPTIONAL),
             PARAM_OBJECT("options", &options, PARAM_OPTIONAL),
         };
@@ -92,6 +119,8 @@ static int load_one(const struct daemon *d, const char *name, struct pool_spec *
                 rc = err_set(err, EBADMSG, "it is of pool '%.64s'", stored);
         if (rc == 0)
                 rc = pool_spec_init(s, stored, devices, peers, options, err);
+        if (rc == 0)
+                rc = load_uuids(s, uuids, err);
         if (rc == 0)
                 s->uuid = uuid;
         else

@@ -65,7 +65,7 @@ static json_t *devices(const struct dpool *p, const struct pool_status *st)
 
         for (uint32_t i = 0; array && p->pool && i < st->ndevices; i++) {
                 struct pool_device_status dev;
-                pool_get_device_status(p->pool, i, &dev);
+                dpool_device_status(p, p->pool, i, &dev);
                 if (dev.state != POOL_DEVICE_NONE)
                         json_array_append_new(array, device_open(&dev));
         }

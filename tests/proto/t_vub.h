@@ -14,6 +14,9 @@
 
 #include <stdatomic.h>
 
+/* Says why, by errno, and ends the test. */
+__attribute__((noreturn)) void t_die(const char *what);
+
 /* ---- the disk ---- */
 
 enum t_disk_mode {

@@ -1,287 +1,25 @@
-/* The zbd driver without a zoned kernel: what sysfs says, what reports mean, and the driver over a
- * file with a stand-in for the zone commands. tests/guest runs it on real zoned devices. */
-#include "base/cleanup.h"
+/* The zbd driver without a zoned kernel: what reports mean, and the driver over a file with a
+ * stand-in for the zone commands. tests/guest runs it on real zoned devices. */
 #include "pool/device/zbd.h"
 #include "pool/device/zbd_device.h"
-#include "pool/device/zbd_limits.h"
-#include "tests/t_suite.h"
+#include "tests/unit/device/t_device.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { ZONES = 20, ZONE_BLOCKS = 32, CAPACITY = 24 };
-
 #define ZONE_BYTES ((uint64_t)ZONE_BLOCKS * ZP_BLOCK)
-
-static char tmp_dir[] = "/tmp/zonepool-zbd-XXXXXX";
-static struct loop *loop;
-
-/* ---- limits ---- */
-
-static void t_attribute(const char *dir, const char *name, const char *text)
-{
-        char path[192];
-
-        snprintf(path, sizeof(path), "%s/%s", dir, name);
-        unlink(path);
-        if (!text)
-                return;
-        FILE *f = fopen(path, "w");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-        fprintf(f, "%s\n", text);
-        fclose(f);
-}
-
-static const struct {
-        const char *what;
-        const char *zoned, *chunk_sectors, *nr_zones, *logical, *max_open, *max_active,
-            *max_sectors_kb, *max_segments, *rotational;
-        int rc;
-        const char *text; /* of the refusal */
-        struct zdev_geometry geo;
-} limit_rows[] = {
-    {"ZNS",
-     "host-managed",
-     "65536",
-     "128",
-     "4096",
-     "14",
-     "14",
-     "512",
-     "127",
-     "0",
-     0,
-     NULL,
-     {128, 8192, 14, 14, 127, false}},
-    {"SMR",
-     "host-managed",
-     "524288",
-     "74508",
-     "512",
-     "128",
-     "0",
-     "1280",
-     "168",
-     "1",
-     0,
-     NULL,
-     {74508, 65536, 128, 0, 168, true}},
-    {"only active zones limited",
-     "host-managed",
-     "65536",
-     "16",
-     "512",
-     "0",
-     "9",
-     "4096",
-     "1024",
-     "0",
-     0,
-     NULL,
-     {16, 8192, 9, 9, 256, false}},
-    {"attributes missing",
-     "host-managed",
-     "65536",
-     "16",
-     "512",
-     NULL,
-     NULL,
-     NULL,
-     NULL,
-     NULL,
-     0,
-     NULL,
-     {16, 8192, 0, 0, 256, false}},
-    {"tiny requests",
-     "host-managed",
-     "65536",
-     "16",
-     "512",
-     "0",
-     "0",
-     "2",
-     "1",
-     "0",
-     0,
-     NULL,
-     {16, 8192, 0, 0, 1, false}},
-    {"not zoned",
-     "none",
-     "0",
-     "0",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "is not a zoned block device",
-     {0}},
-    {"no such attribute",
-     NULL,
-     "0",
-     "0",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "is not a zoned block device",
-     {0}},
-    {"host-aware",
-     "host-aware",
-     "65536",
-     "16",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -ENOTSUP,
-     "of the kind 'host-aware'",
-     {0}},
-    {"a kind of the future",
-     "host-guided",
-     "65536",
-     "16",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -ENOTSUP,
-     "of the kind 'host-guided'",
-     {0}},
-    {"odd zones",
-     "host-managed",
-     "65537",
-     "16",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "multiples of 4096",
-     {0}},
-    {"no zone size",
-     "host-managed",
-     "x",
-     "16",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "multiples of 4096",
-     {0}},
-    {"overflow",
-     "host-managed",
-     "18446744073709551615",
-     "16",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "multiples of 4096",
-     {0}},
-    {"large blocks",
-     "host-managed",
-     "65536",
-     "16",
-     "8192",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "logical blocks of 8192",
-     {0}},
-    {"few zones",
-     "host-managed",
-     "65536",
-     "15",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "only 15 zones",
-     {0}},
-    {"too many zones",
-     "host-managed",
-     "65536",
-     "4294967296",
-     "512",
-     "0",
-     "0",
-     "512",
-     "127",
-     "0",
-     -EINVAL,
-     "more zones than",
-     {0}},
-};
-
-static void test_limits_become_a_geometry_or_a_refusal(void)
-{
-        for (size_t i = 0; i < ARRAY_SIZE(limit_rows); i++) {
-                struct zbd_limits limits;
-                struct zdev_geometry geo = {0};
-                struct err err = ERR_INIT;
-
-                t_attribute(tmp_dir, "zoned", limit_rows[i].zoned);
-                t_attribute(tmp_dir, "chunk_sectors", limit_rows[i].chunk_sectors);
-                t_attribute(tmp_dir, "nr_zones", limit_rows[i].nr_zones);
-                t_attribute(tmp_dir, "logical_block_size", limit_rows[i].logical);
-                t_attribute(tmp_dir, "max_open_zones", limit_rows[i].max_open);
-                t_attribute(tmp_dir, "max_active_zones", limit_rows[i].max_active);
-                t_attribute(tmp_dir, "max_sectors_kb", limit_rows[i].max_sectors_kb);
-                t_attribute(tmp_dir, "max_segments", limit_rows[i].max_segments);
-                t_attribute(tmp_dir, "rotational", limit_rows[i].rotational);
-                zbd_limits_read(tmp_dir, &limits);
-                int rc = zbd_limits_geometry(&limits, "/dev/z", &geo, &err);
-                const struct zdev_geometry *want = &limit_rows[i].geo;
-                bool right = rc == limit_rows[i].rc && geo.nr_zones == want->nr_zones &&
-                             geo.zone_blocks == want->zone_blocks &&
-                             geo.max_open == want->max_open && geo.max_active == want->max_active &&
-                             geo.max_io_blocks == want->max_io_blocks &&
-                             geo.rotational == want->rotational;
-                if (rc < 0)
-                        right = right && strstr(err.msg, limit_rows[i].text) &&
-                                strstr(err.msg, "/dev/z");
-                if (!right)
-                        printf("%s: rc %d \"%s\"\n", limit_rows[i].what, rc, err.msg);
-                CU_ASSERT_TRUE(right);
-        }
-}
 
 static void test_what_is_no_zoned_device_is_refused_by_name(void)
 {
         struct zdev *dev = NULL;
         struct err err = ERR_INIT;
-        char path[64];
+        const char *path = t_path("file");
 
-        snprintf(path, sizeof(path), "%s/zoned", tmp_dir);
+        close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         CU_ASSERT_FALSE(zbd_device_detect(path));
         CU_ASSERT_FALSE(zbd_device_detect("/nonexistent"));
         CU_ASSERT_EQUAL(zbd_device_check(path, true, &err), -EINVAL);
@@ -455,13 +193,6 @@ static int fake_append(void *ctx, int fd, const void *buf, size_t len, uint64_t 
 static const struct zbd_kernel stand_in = {
     .report = fake_report, .manage = fake_manage, .append = fake_append};
 
-static const char *medium(void)
-{
-        static char path[64];
-        snprintf(path, sizeof(path), "%s/medium", tmp_dir);
-        return path;
-}
-
 static void t_set(uint32_t zone, unsigned cond, uint64_t wp_bytes)
 {
         pthread_mutex_lock(&kernel.lock);
@@ -496,69 +227,17 @@ static struct zdev *t_open(int flags)
                                                     .wp = i * ZONE_BYTES,
                                                     .type = SEQ,
                                                     .cond = BLK_ZONE_COND_EMPTY};
-        int fd = open(medium(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        const char *path = t_path("medium");
+        int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         CU_ASSERT_EQUAL_FATAL(ftruncate(fd, ZONES * (off_t)ZONE_BYTES), 0);
         if (flags != O_RDWR) {
                 close(fd);
-                fd = open(medium(), flags | O_CLOEXEC);
+                fd = open(path, flags | O_CLOEXEC);
         }
-        int rc = zbd_device_make(loop, fd, &geo, 512, &stand_in, medium(), &dev, &err);
+        int rc = zbd_device_make(loop, fd, &geo, 512, &stand_in, path, &dev, &err);
         CU_ASSERT_EQUAL_FATAL(rc, 0);
         return dev;
 }
-
-struct t_op {
-        struct zdev_io io;
-        struct iovec iov;
-        struct zdev *close; /* in done */
-        bool done;
-        int status;
-};
-
-static void t_done(struct zdev_io *io, int status)
-{
-        struct t_op *op = container_of(io, struct t_op, io);
-        CU_ASSERT_FALSE(op->done);
-        op->done = true;
-        op->status = status;
-        zdev_close(op->close);
-}
-
-static void t_start(struct zdev *dev, struct t_op *op, enum zdev_op kind, uint32_t zone,
-                    uint64_t block, uint32_t n, void *buf)
-{
-        op->iov = (struct iovec){buf, (size_t)n * ZP_BLOCK};
-        op->done = false;
-        op->io = (struct zdev_io){.op = kind,
-                                  .zone = zone,
-                                  .block = block,
-                                  .nblocks = n,
-                                  .iov = &op->iov,
-                                  .niov = 1,
-                                  .report = buf,
-                                  .done = t_done};
-        zdev_submit(dev, &op->io);
-        CU_ASSERT_FALSE(op->done); /* never from inside submit */
-}
-
-static int t_wait(struct t_op *op)
-{
-        uint64_t deadline = clock_now_ns() + UINT64_C(10000000000);
-        while (!op->done && clock_now_ns() < deadline)
-                loop_turn(loop, 100 * 1000 * 1000);
-        CU_ASSERT_TRUE_FATAL(op->done);
-        return op->status;
-}
-
-static int t_do(struct zdev *dev, enum zdev_op kind, uint32_t zone, uint64_t block, uint32_t n,
-                void *buf)
-{
-        struct t_op op = {0};
-        t_start(dev, &op, kind, zone, block, n, buf);
-        return t_wait(&op);
-}
-
-static uint8_t buffer[64 * ZP_BLOCK + 64] __attribute__((aligned(ZP_BLOCK)));
 
 static void test_data_comes_back_to_any_memory(void)
 {
@@ -731,7 +410,6 @@ static void test_a_device_may_be_closed_from_inside_any_completion(void)
 }
 
 static const struct t_case cases[] = {
-    T_CASE(test_limits_become_a_geometry_or_a_refusal),
     T_CASE(test_what_is_no_zoned_device_is_refused_by_name),
     T_CASE(test_zones_of_a_report),
     T_CASE(test_ragged_pointers_round_up),
@@ -748,11 +426,5 @@ static const struct t_case cases[] = {
 
 int main(void)
 {
-        if (!mkdtemp(tmp_dir) || loop_new(&loop) < 0)
-                return 1;
-        int rc = t_run("zbd", cases, ARRAY_SIZE(cases));
-        loop_free(loop);
-        char command[64];
-        snprintf(command, sizeof(command), "rm -rf %s", tmp_dir);
-        return system(command) || rc;
+        return t_device_run("zbd", cases, ARRAY_SIZE(cases));
 }

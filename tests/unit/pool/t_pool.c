@@ -12,11 +12,20 @@
 
 enum { DRIVE_MAX = 5000000 }; /* completions */
 
+enum { MAX_SPOTS = 64 };
+
+struct spot {
+        uint32_t zone;
+        uint64_t block;
+};
+
 struct proxy {
         struct zdev dev;
         struct zdev *mem;
-        struct list ios; /* submitted by the pool, not answered yet */
         bool dropped; /* answers go nowhere */
+        bool stalled; /* there are none for now */
+        struct spot spots[MAX_SPOTS]; /* damaged places, until their zone is reset */
+        unsigned nspots;
         uint8_t damaged[ZP_BLOCK]; /* reads that find this see another byte, */
         bool damage; /* when set */
 };
@@ -27,11 +36,42 @@ struct proxy_io {
         struct proxy *proxy;
 };
 
+/* The place in what was read. */
+static uint8_t *read_at(const struct zdev_io *io, uint64_t block)
+{
+        uint64_t skip = block - io->block;
+
+        for (int i = 0; i < io->niov; i++) {
+                uint64_t n = io->iov[i].iov_len / ZP_BLOCK;
+                if (skip < n)
+                        return (uint8_t *)io->iov[i].iov_base + skip * ZP_BLOCK;
+                skip -= n;
+        }
+        return NULL;
+}
+
+static void meet_spots(struct proxy *p, const struct zdev_io *io)
+{
+        for (unsigned i = 0; i < p->nspots; i++) {
+                const struct spot *s = &p->spots[i];
+                if (s->zone != io->zone)
+                        continue;
+                if (io->op == ZDEV_RESET)
+                        p->spots[i--] = p->spots[--p->nspots];
+                else if (io->op == ZDEV_READ && s->block >= io->block &&
+                         s->block < io->block + io->nblocks)
+                        read_at(io, s->block)[100] ^= 1;
+        }
+}
+
 static void proxy_done(struct zdev_io *io, int status)
 {
         struct proxy_io *p = container_of(io, struct proxy_io, io);
         struct zdev_io *from = p->from;
         bool dropped = p->proxy->dropped;
+
+        if (status == 0)
+                meet_spots(p->proxy, io);
 
         for (int i = 0; p->proxy->damage && io->op == ZDEV_READ && i < io->niov; i++) {
                 uint8_t *at = io->iov[i].iov_base;
@@ -87,6 +127,71 @@ void t_damage(struct t_pool *t, const void *block)
         }
 }
 
+void t_damage_place(struct t_pool *t, uint32_t dev, uint32_t zone, uint64_t block)
+{
+        struct proxy *p = proxy_of(t, dev);
+
+        CU_ASSERT_FATAL(p->nspots < MAX_SPOTS);
+        p->spots[p->nspots++] = (struct spot){zone, block};
+}
+
+bool t_damage_copy(struct t_pool *t, uint32_t dev, const void *block)
+{
+        const struct zdev_geometry *geo = &t_mem(t, dev)->geo;
+        uint8_t buf[ZP_BLOCK];
+        bool found = false;
+
+        for (uint32_t z = 0; z < geo->nr_zones; z++) {
+                for (uint64_t b = 0; b < geo->zone_blocks; b++) {
+                        proxy_peek(t->devs[dev], z, b, buf);
+                        if (memcmp(buf, block, ZP_BLOCK) != 0)
+                                continue;
+                        t_damage_place(t, dev, z, b);
+                        found = true;
+                }
+        }
+        return found;
+}
+
+struct reported {
+        struct zdev_io io;
+        int status;
+};
+
+static void report_done(struct zdev_io *io, int status)
+{
+        container_of(io, struct reported, io)->status = status;
+}
+
+int t_report(struct t_pool *t, uint32_t dev, uint32_t zone, struct zdev_zone *ret_zone)
+{
+        struct reported r = {.io = {.op = ZDEV_REPORT,
+                                    .zone = zone,
+                                    .nblocks = 1,
+                                    .report = ret_zone,
+                                    .done = report_done},
+                             .status = -EINPROGRESS};
+
+        zdev_submit(t_mem(t, dev), &r.io);
+        mem_device_run(t_mem(t, dev));
+        return r.status;
+}
+
+static int gone(void *ctx, const struct zdev_io *io)
+{
+        return -ENODEV;
+}
+
+void t_lose(struct t_pool *t, uint32_t dev, bool lost)
+{
+        mem_device_set_fault(t_mem(t, dev), lost ? gone : NULL, NULL);
+}
+
+void t_stall(struct t_pool *t, uint32_t dev, bool stalled)
+{
+        proxy_of(t, dev)->stalled = stalled;
+}
+
 static uint64_t host_now(void *ctx)
 {
         struct t_pool *t = ctx;
@@ -121,7 +226,7 @@ void t_drive(struct t_pool *t)
         do {
                 n = 0;
                 for (uint32_t i = 0; i < t->ndevs; i++)
-                        n += mem_device_run(proxy_of(t, i)->mem);
+                        n += !proxy_of(t, i)->stalled && mem_device_step(proxy_of(t, i)->mem);
                 total += n;
                 if (total > DRIVE_MAX)
                         CU_FAIL_FATAL("the pool works on and on and comes to no end");
@@ -167,16 +272,35 @@ static void imported(void *ctx, int status, const struct err *err, struct pool *
                 a->t->err = *err;
 }
 
-int t_import(struct t_pool *t)
+static int import(struct t_pool *t, struct zdev *const *devs, uint32_t ndevs)
 {
         struct answer a = {.t = t};
 
         t->err = ERR_INIT;
-        pool_import(t->devs, t->ndevs, t_host(t), &t->options, &a, imported);
+        pool_import(devs, ndevs, t_host(t), &t->options, &a, imported);
         t_drive(t);
         CU_ASSERT_TRUE_FATAL(a.done);
         t->pool = a.pool;
         return a.status;
+}
+
+int t_import(struct t_pool *t)
+{
+        return import(t, t->devs, t->ndevs);
+}
+
+int t_import_degraded(struct t_pool *t, unsigned without, bool asked)
+{
+        struct zdev *devs[T_MAX_DEVS];
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < t->ndevs; i++)
+                if (!(without >> i & 1))
+                        devs[n++] = t->devs[i];
+        t->options.degraded = asked;
+        int rc = import(t, devs, n);
+        t->options.degraded = false;
+        return rc;
 }
 
 void t_devices(struct t_pool *t, uint32_t ndevs, const struct mem_device_spec *spec)
@@ -205,8 +329,10 @@ void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zo
 
 void t_crash(struct t_pool *t)
 {
-        for (uint32_t i = 0; i < t->ndevs; i++)
+        for (uint32_t i = 0; i < t->ndevs; i++) {
                 proxy_of(t, i)->dropped = true;
+                proxy_of(t, i)->stalled = false;
+        }
         t_drive(t); /* what is in flight is carried out, and nobody hears of it */
         pool_abandon(t->pool);
         t->pool = NULL;
@@ -249,11 +375,12 @@ static void created(void *ctx, int status, struct volume *vol)
         a->vol = vol;
 }
 
-int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **ret_vol)
+int t_create_copies(struct t_pool *t, const char *name, uint64_t size, uint8_t copies,
+                    struct volume **ret_vol)
 {
         struct answer a = {0};
         struct volume_spec spec = {
-            .name = name, .size_bytes = size, .owner = "first", .owner_len = 5};
+            .name = name, .size_bytes = size, .owner = "first", .owner_len = 5, .copies = copies};
 
         memset(spec.uuid.b, 7, 16);
         memcpy(spec.uuid.b, name, strnlen(name, 15));
@@ -264,6 +391,11 @@ int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **
         if (a.status == 0)
                 *ret_vol = a.vol;
         return a.status;
+}
+
+int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **ret_vol)
+{
+        return t_create_copies(t, name, size, 1, ret_vol);
 }
 
 static void io_done(struct volume_io *io, int status)
@@ -320,6 +452,15 @@ int t_io_nohold(struct volume *vol, struct t_pool *t, uint64_t offset, void *buf
 int t_flush(struct volume *vol, struct t_pool *t)
 {
         return t_io(vol, t, VOLUME_FLUSH, 0, NULL, 0, false);
+}
+
+void t_pass(struct t_pool *t, unsigned seconds)
+{
+        for (uint64_t end = t->now_ns + seconds * UINT64_C(1000000000); t->now_ns < end;) {
+                t->now_ns += 20 * 1000 * 1000;
+                pool_tick(t->pool);
+                t_drive(t);
+        }
 }
 
 int t_checkpoint(struct t_pool *t)

@@ -26,15 +26,21 @@ void t_pool_new(struct t_pool *t, uint32_t ndevs, uint32_t nr_zones, uint32_t zo
 /* Formats the devices as they are. Returns the status. */
 int t_format(struct t_pool *t, const char *name);
 int t_import(struct t_pool *t);
+/* Without some devices, a bit each. */
+int t_import_degraded(struct t_pool *t, unsigned without, bool asked);
 /* Loses everything in RAM: what a killed process does. The devices stay. */
 void t_crash(struct t_pool *t);
 void t_export(struct t_pool *t); /* the devices stay as they are: reopened at the next import */
 void t_fini(struct t_pool *t);
-/* Delivers completions until none is left. */
+/* Delivers completions until none is left but those of devices that stall. */
 void t_drive(struct t_pool *t);
+/* Time passes: ticks, and whatever they bring. */
+void t_pass(struct t_pool *t, unsigned seconds);
 const struct pool_host *t_host(struct t_pool *t);
 
 int t_create(struct t_pool *t, const char *name, uint64_t size, struct volume **ret_vol);
+int t_create_copies(struct t_pool *t, const char *name, uint64_t size, uint8_t copies,
+                    struct volume **ret_vol);
 int t_io(struct volume *vol, struct t_pool *t, enum volume_op op, uint64_t offset, void *buf,
          uint64_t len, bool fua);
 int t_io_nohold(struct volume *vol, struct t_pool *t, uint64_t offset, void *buf, uint64_t len);
@@ -47,6 +53,16 @@ struct zdev *t_mem(struct t_pool *t, uint32_t i);
 /* Changes the bytes of the block that holds `block` wherever reads of the pool find it, until the
  * same bytes are written again. */
 void t_damage(struct t_pool *t, const void *block);
+/* Where the block stands on the device, there alone: what was on the medium reads as something
+ * else, until its zone is reset. False: it stands nowhere. */
+bool t_damage_copy(struct t_pool *t, uint32_t dev, const void *block);
+void t_damage_place(struct t_pool *t, uint32_t dev, uint32_t zone, uint64_t block);
+/* The zone as the device sees it. Nothing may be in flight. */
+int t_report(struct t_pool *t, uint32_t dev, uint32_t zone, struct zdev_zone *ret_zone);
+/* The device answers everything with -ENODEV, or works again. */
+void t_lose(struct t_pool *t, uint32_t dev, bool lost);
+/* It answers nothing for now, or all of it. */
+void t_stall(struct t_pool *t, uint32_t dev, bool stalled);
 /* Fills a block with what names volume key, block and version. */
 void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version);
 

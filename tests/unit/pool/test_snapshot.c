@@ -63,6 +63,7 @@ static int clone(struct t_pool *t, struct volume *from, const char *name, struct
         struct answer a = {0};
         struct volume_spec spec = {.name = name, .uuid = uuid_of(name)};
 
+        spec.uuid.b[15] = 8; /* another than of a snapshot of that name */
         volume_clone(from, &spec, &a, made);
         CU_ASSERT_FALSE(a.done);
         t_drive(t);
@@ -185,6 +186,59 @@ static void test_a_snapshot_keeps_what_was(void)
         CU_ASSERT_EQUAL(info.children, 2);
         CU_ASSERT_EQUAL(info.size_bytes, 4 * MB);
         CU_ASSERT_EQUAL(vol_delete(&t, v), -EBUSY);
+        t_fini(&t);
+}
+
+static struct volume *origin_of(struct t_pool *t, const char *name)
+{
+        struct volume *v = volume_by_name(t->pool, name);
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(v);
+        return volume_origin(v);
+}
+
+/* A clone of a clone that was never written shares what the first one shares, and is a clone of
+ * the second all the same. */
+static void test_a_clone_knows_what_it_was_cloned_from(void)
+{
+        struct t_pool t;
+        struct volume *v, *s, *a, *b, *c;
+
+        t_pool_new(&t, 1, 32, 128);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "base", MB, &v), 0);
+        put(&t, v, 0, 1);
+        CU_ASSERT_EQUAL_FATAL(snap(&t, v, "monday", &s), 0);
+        CU_ASSERT_EQUAL_FATAL(clone(&t, s, "a", &a), 0);
+        CU_ASSERT_EQUAL_FATAL(clone(&t, a, "b", &b), 0);
+        put(&t, v, 0, 2);
+        CU_ASSERT_EQUAL_FATAL(clone(&t, v, "c", &c), 0);
+        /* Names of clones, snapshots and volumes are apart, as they were. */
+        CU_ASSERT_EQUAL(clone(&t, s, "c", NULL), -EEXIST);
+        CU_ASSERT_EQUAL(snap(&t, v, "c1", NULL), 0);
+        CU_ASSERT_EQUAL(clone(&t, a, "c1", NULL), 0);
+        CU_ASSERT_EQUAL(revert(&t, v, c), -EINVAL);
+        CU_ASSERT_EQUAL(t_flush(v, &t), 0);
+        for (int round = 0; round < 2; round++) {
+                v = volume_by_name(t.pool, "base");
+                CU_ASSERT_PTR_NULL(origin_of(&t, "base"));
+                CU_ASSERT_PTR_EQUAL(origin_of(&t, "a"), snapshot_by_name(v, "monday"));
+                CU_ASSERT_PTR_EQUAL(origin_of(&t, "b"), volume_by_name(t.pool, "a"));
+                CU_ASSERT_PTR_EQUAL(origin_of(&t, "c"), v);
+                t_check(&t);
+                reopen(&t);
+        }
+        v = volume_by_name(t.pool, "base");
+        CU_ASSERT_EQUAL(snap_delete(&t, snapshot_by_name(v, "monday")), 0);
+        CU_ASSERT_PTR_NULL(origin_of(&t, "a"));
+        CU_ASSERT_EQUAL(vol_delete(&t, v), -EBUSY);
+        CU_ASSERT_EQUAL(snap_delete(&t, snapshot_by_name(v, "c1")), 0);
+        CU_ASSERT_EQUAL(vol_delete(&t, v), 0);
+        CU_ASSERT_PTR_NULL(origin_of(&t, "c"));
+        CU_ASSERT_EQUAL(vol_delete(&t, volume_by_name(t.pool, "a")), 0);
+        CU_ASSERT_PTR_NULL(origin_of(&t, "b"));
+        want(&t, volume_by_name(t.pool, "b"), 0, 1);
+        want(&t, volume_by_name(t.pool, "c"), 0, 2);
+        t_check(&t);
         t_fini(&t);
 }
 
@@ -531,6 +585,7 @@ static void test_a_diff_lists_what_changed(void)
 static const struct t_case cases[] = {
     T_CASE(test_a_diff_lists_what_changed),
     T_CASE(test_a_snapshot_keeps_what_was),
+    T_CASE(test_a_clone_knows_what_it_was_cloned_from),
     T_CASE(test_deleting_returns_exactly_what_nobody_sees),
     T_CASE(test_going_back_and_sizes),
     T_CASE(test_the_first_write_after_a_snapshot_is_one_block_and_its_record),

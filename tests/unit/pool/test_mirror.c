@@ -1,0 +1,340 @@
+/* Volumes of several copies: what is wrong or missing on one device is had from another one, and
+ * the pool knows at any time which copy is to be believed. */
+#include "t_pool.h"
+
+#include "pool/inspect.h"
+#include "tests/t_suite.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { BLOCKS = 200, ZONES = 24, ZONE_BLOCKS = 64 };
+
+static void write_some(struct t_pool *t, struct volume *vol, uint64_t n, uint64_t version)
+{
+        uint8_t buf[ZP_BLOCK];
+
+        for (uint64_t b = 0; b < n; b++) {
+                t_fill(buf, 1, b, version);
+                CU_ASSERT_EQUAL(t_io(vol, t, VOLUME_WRITE, b * ZP_BLOCK, buf, ZP_BLOCK, false), 0);
+        }
+}
+
+/* How many blocks are not what they were. */
+static unsigned wrong(struct t_pool *t, struct volume *vol, uint64_t n, uint64_t version)
+{
+        uint8_t want[ZP_BLOCK], buf[ZP_BLOCK];
+        unsigned bad = 0;
+
+        for (uint64_t b = 0; b < n; b++) {
+                t_fill(want, 1, b, version);
+                int rc = t_io(vol, t, VOLUME_READ, b * ZP_BLOCK, buf, ZP_BLOCK, false);
+                bad += rc < 0 || memcmp(buf, want, ZP_BLOCK) != 0;
+        }
+        return bad;
+}
+
+/* A volume of two copies with that many blocks, durable. */
+static struct volume *mirrored(struct t_pool *t, uint32_t ndevs, uint64_t n)
+{
+        struct volume *vol = NULL;
+
+        t_pool_new(t, ndevs, ZONES, ZONE_BLOCKS);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", BLOCKS * ZP_BLOCK, 2, &vol), 0);
+        write_some(t, vol, n, 1);
+        CU_ASSERT_EQUAL(t_flush(vol, t), 0);
+        return vol;
+}
+
+static struct volume *disk(struct t_pool *t)
+{
+        struct volume *vol = volume_by_name(t->pool, "disk");
+
+        CU_ASSERT_FATAL(vol != NULL);
+        return vol;
+}
+
+static struct pool_status status(struct t_pool *t)
+{
+        struct pool_status st;
+
+        pool_get_status(t->pool, &st);
+        return st;
+}
+
+static struct pool_device_status device(struct t_pool *t, uint32_t i)
+{
+        struct pool_device_status st;
+
+        pool_get_device_status(t->pool, i, &st);
+        return st;
+}
+
+static void until_rebuilt(struct t_pool *t)
+{
+        uint64_t left = UINT64_MAX;
+
+        for (int i = 0; i < 1000 && status(t).rebuild_bytes; i++) {
+                CU_ASSERT(status(t).rebuild_bytes <= left);
+                left = status(t).rebuild_bytes;
+                t_pass(t, 1);
+        }
+        CU_ASSERT_EQUAL(status(t).rebuild_bytes, 0);
+}
+
+/* ---- a wrong copy ---- */
+
+static void test_read_heals_a_wrong_copy(void)
+{
+        uint64_t healed = 0;
+        uint8_t buf[ZP_BLOCK];
+
+        for (uint32_t dev = 0; dev < 2; dev++) { /* one of them is asked first */
+                struct t_pool t;
+                struct volume *vol = mirrored(&t, 2, 10);
+                t_fill(buf, 1, 5, 1);
+                CU_ASSERT_FATAL(t_damage_copy(&t, dev, buf));
+                CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 0);
+                CU_ASSERT_EQUAL(t.events[POOL_EVENT_HEALED], status(&t).healed_blocks);
+                CU_ASSERT_EQUAL(t.events[POOL_EVENT_CORRUPTION], 0);
+                if (status(&t).healed_blocks) { /* it has moved: both have it right */
+                        CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 0);
+                        healed += status(&t).healed_blocks;
+                        t_crash(&t);
+                        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << (1 - dev), true), 0);
+                        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 1), 0);
+                }
+                t_check(&t);
+                t_fini(&t);
+        }
+        CU_ASSERT_EQUAL(healed, 1);
+}
+
+static void test_both_copies_wrong_is_an_error(void)
+{
+        struct t_pool t;
+        struct volume *vol = mirrored(&t, 2, 10);
+        uint8_t buf[ZP_BLOCK];
+
+        t_fill(buf, 1, 5, 1);
+        CU_ASSERT_FATAL(t_damage_copy(&t, 0, buf) && t_damage_copy(&t, 1, buf));
+        CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_READ, 5 * ZP_BLOCK, buf, ZP_BLOCK, false), -EILSEQ);
+        CU_ASSERT(t.events[POOL_EVENT_CORRUPTION] > 0);
+        CU_ASSERT_EQUAL(status(&t).healed_blocks, 0);
+        CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 1);
+        t_fini(&t);
+}
+
+/* ---- a lost device ---- */
+
+static void test_write_goes_elsewhere_when_a_member_fails(void)
+{
+        struct t_pool t;
+        struct volume *vol = mirrored(&t, 3, 50);
+        uint64_t before = status(&t).generation;
+
+        t_lose(&t, 1, true);
+        write_some(&t, vol, BLOCKS, 2);
+        CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+        CU_ASSERT_EQUAL(device(&t, 1).error, -ENODEV);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 1);
+        CU_ASSERT(status(&t).generation > before); /* it is on record */
+        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        t_check(&t);
+        t_crash(&t);
+        /* so nobody need say that it may be missing */
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 1, false), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT(device(&t, 1).missing);
+        t_fini(&t);
+}
+
+static void test_returning_member_is_not_read_before_it_is_rebuilt(void)
+{
+        struct t_pool t;
+        struct volume *vol = mirrored(&t, 2, BLOCKS);
+
+        t_lose(&t, 0, true);
+        write_some(&t, vol, BLOCKS, 2);
+        CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+        t_crash(&t);
+        t_lose(&t, 0, false);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        until_rebuilt(&t);
+        CU_ASSERT(status(&t).clean_write_bytes > 0);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        CU_ASSERT_EQUAL(device(&t, 0).stale_bytes, 0);
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 1, true), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        t_fini(&t);
+}
+
+/* More than is moved at once. */
+static void test_rebuild_copies_what_lives_alone(void)
+{
+        enum { MANY = 4000, AT_ONCE = 40 };
+        static uint8_t buf[AT_ONCE * ZP_BLOCK];
+        struct t_pool t;
+        struct volume *vol = NULL;
+
+        t_pool_new(&t, 3, 160, ZONE_BLOCKS);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(&t, "disk", MANY * ZP_BLOCK, 2, &vol), 0);
+        for (uint64_t b = 0; b < MANY; b += AT_ONCE) {
+                for (unsigned i = 0; i < AT_ONCE; i++)
+                        t_fill(buf + i * ZP_BLOCK, 1, b + i, 1);
+                CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_WRITE, b * ZP_BLOCK, buf, sizeof(buf), false),
+                                0);
+        }
+        CU_ASSERT_EQUAL(
+            t_io(vol, &t, VOLUME_DISCARD, MANY / 2 * ZP_BLOCK, NULL, MANY / 4 * ZP_BLOCK, false),
+            0);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        uint64_t before = status(&t).clean_write_bytes;
+        t_lose(&t, 1, true);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0); /* whose root cannot be written there */
+        uint64_t left = status(&t).rebuild_bytes;
+        CU_ASSERT(left > 0);
+        until_rebuilt(&t);
+        uint64_t moved = status(&t).clean_write_bytes - before;
+        CU_ASSERT(moved >= left / 2); /* the rest is of tables */
+        CU_ASSERT(moved < status(&t).allocated_bytes);
+        t_check(&t);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 3u, true), 0); /* the third has it all */
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), MANY / 2, 1), 0);
+        t_fini(&t);
+}
+
+/* ---- missing devices at import ---- */
+
+static void test_missing_device_takes_the_word_of_the_operator(void)
+{
+        struct t_pool t;
+
+        mirrored(&t, 2, 10);
+        t_crash(&t);
+        CU_ASSERT_EQUAL(t_import_degraded(&t, 1u << 0, false), -ENXIO);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 0, true), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 1), 0);
+        write_some(&t, disk(&t), 10, 2);
+        CU_ASSERT_EQUAL(t_flush(disk(&t), &t), 0);
+        t_crash(&t);
+        /* the other one, used apart, would be believed against the first */
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 2), 0);
+        t_fini(&t);
+}
+
+static void test_fewer_than_half_are_never_enough(void)
+{
+        struct t_pool t;
+
+        mirrored(&t, 3, 10);
+        t_crash(&t);
+        CU_ASSERT(t_import_degraded(&t, 6u, true) < 0);
+        CU_ASSERT_EQUAL(t_import_degraded(&t, 4u, true), 0);
+        t_fini(&t);
+}
+
+static void test_single_copies_take_all_devices(void)
+{
+        const struct mem_device_spec spec = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
+        struct t_pool t;
+        struct volume *vol = NULL;
+
+        t_devices(&t, 4, &spec);
+        CU_ASSERT_EQUAL_FATAL(t_format(&t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(&t, "disk", BLOCKS * ZP_BLOCK, 2, &vol), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "single", 10 * ZP_BLOCK, &vol), 0);
+        t_crash(&t);
+        CU_ASSERT(t_import_degraded(&t, 1u << 3, true) < 0);
+        CU_ASSERT_EQUAL(t_import(&t), 0);
+        t_fini(&t);
+}
+
+/* ---- zones that fail by themselves ---- */
+
+struct zones {
+        struct t_pool *t;
+        enum zdev_zone_state state;
+        unsigned n;
+};
+
+/* The first copy of what lies in group of block 0. */
+static void spoil(void *ctx, const struct uuid *vol, uint64_t block, uint32_t group,
+                  uint32_t generation, uint64_t offset, uint32_t crc)
+{
+        struct zones *z = ctx;
+        uint32_t zone;
+        const struct zdev *dev = pool_inspect_member(z->t->pool, group, 0, &zone);
+
+        for (uint32_t i = 0; i < z->t->ndevs && block == 0; i++) {
+                if (z->t->devs[i] != dev)
+                        continue;
+                struct zdev_zone now;
+                CU_ASSERT_EQUAL_FATAL(t_report(z->t, i, zone, &now), 0);
+                mem_device_set_zone(t_mem(z->t, i), zone, z->state, now.wp_block);
+                z->n++;
+        }
+}
+
+static void zone_fails(struct t_pool *t, enum zdev_zone_state state)
+{
+        struct zones z = {t, state, 0};
+
+        pool_inspect_table(t->pool, &z, spoil);
+        CU_ASSERT_EQUAL(z.n, 1);
+}
+
+static void test_zone_that_went_offline_is_done_without(void)
+{
+        struct t_pool t;
+        struct volume *vol = mirrored(&t, 3, BLOCKS);
+
+        zone_fails(&t, ZDEV_ZONE_OFFLINE);
+        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 1), 0);
+        write_some(&t, vol, BLOCKS, 2);
+        CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        t_fini(&t);
+}
+
+static void test_zone_that_turns_read_only_is_left(void)
+{
+        struct t_pool t;
+        struct volume *vol = mirrored(&t, 3, 5); /* in the open group */
+
+        zone_fails(&t, ZDEV_ZONE_READONLY);
+        write_some(&t, vol, BLOCKS, 2);
+        CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+        CU_ASSERT_EQUAL(device(&t, 0).error + device(&t, 1).error + device(&t, 2).error, 0);
+        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        t_fini(&t);
+}
+
+static const struct t_case cases[] = {
+    T_CASE(test_read_heals_a_wrong_copy),
+    T_CASE(test_both_copies_wrong_is_an_error),
+    T_CASE(test_write_goes_elsewhere_when_a_member_fails),
+    T_CASE(test_returning_member_is_not_read_before_it_is_rebuilt),
+    T_CASE(test_rebuild_copies_what_lives_alone),
+    T_CASE(test_missing_device_takes_the_word_of_the_operator),
+    T_CASE(test_fewer_than_half_are_never_enough),
+    T_CASE(test_single_copies_take_all_devices),
+    T_CASE(test_zone_that_went_offline_is_done_without),
+    T_CASE(test_zone_that_turns_read_only_is_left),
+};
+T_MAIN("pool-mirror", cases)
