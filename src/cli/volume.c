@@ -18,6 +18,16 @@ static void print_moved(const json_t *v)
         printf("\n");
 }
 
+static void print_origin(const json_t *v)
+{
+        const json_t *o = json_object_get(v, "origin");
+        const char *snapshot = json_string_value(json_object_get(o, "snapshot"));
+
+        if (json_is_object(o))
+                printf("clone of:   %s/%s%s%s\n", cli_text_of(v, "pool"), cli_text_of(o, "volume"),
+                       snapshot ? ", snapshot " : "", snapshot ? snapshot : "");
+}
+
 static void print_volume(const json_t *v)
 {
         const json_t *owner = json_object_get(v, "owner");
@@ -30,6 +40,7 @@ static void print_volume(const json_t *v)
         printf("allocated:  %s\n", cli_size_of(v, "allocated_bytes"));
         if (cli_number_of(v, "copies") > 1)
                 printf("copies:     %llu\n", (unsigned long long)cli_number_of(v, "copies"));
+        print_origin(v);
         printf("shared:     %s\n", cli_size_of(v, "shared_bytes"));
         printf("written:    %s\n", cli_size_of(v, "user_write_bytes"));
         print_moved(v);
@@ -175,13 +186,18 @@ static int resize(const struct cli *cli, const struct cli_args *args)
 
 static int delete (const struct cli *cli, const struct cli_args *args)
 {
+        enum { SNAPSHOTS };
         char pool[64];
         const char *name;
         json_t *result = NULL;
         int rc = cli_split(args->words[0], pool, &name);
 
-        if (rc == CLI_OK)
-                rc = cli_ask(cli, "volume.delete", named(pool, name), false, &result);
+        if (rc == CLI_OK) {
+                json_t *params = named(pool, name);
+                if (args->nvalues[SNAPSHOTS])
+                        json_object_set_new(params, "snapshots", json_true());
+                rc = cli_ask(cli, "volume.delete", params, false, &result);
+        }
         if (!result)
                 return rc;
         if (json_is_true(json_object_get(result, "pending")))
@@ -330,8 +346,8 @@ const struct cli_command volume_commands[] = {
      "POOL/VOLUME",
      1,
      1,
-     "Delete a volume that is not in use. Its data is lost.",
-     {{0}},
+     "Delete a volume that is not in use. Its data is lost; its clones keep what they are.",
+     {{"delete-snapshots", NULL, "its snapshots too", false}},
      delete,
      NULL},
     {"volume",

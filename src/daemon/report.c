@@ -134,6 +134,30 @@ json_t *report_pool(const struct dpool *p)
             options(p), "peers", peers(p), "redundancy", redundancy(&st));
 }
 
+/* What it was cloned from, where that can be seen here. */
+static json_t *origin(const struct dvol *v)
+{
+        struct volume *from = volume_origin(v->vol), *of = NULL;
+        struct migration_info mi;
+        struct snapshot_info si;
+
+        if (!from)
+                return json_null();
+        snapshot_get_info(from, &si);
+        of = volume_by_uuid(v->pool->pool, &si.uuid);
+        bool is_volume = of != NULL;
+        if (!is_volume)
+                of = volume_by_uuid(v->pool->pool, &si.of);
+        const struct dvol *source = of ? dvol_of(of) : NULL;
+        if (!source || source->going)
+                return json_null();
+        migration_volume_info(source, &mi);
+        if (mi.hidden)
+                return json_null();
+        return json_pack("{s:s, s:o}", "volume", volume_name(of), "snapshot",
+                         is_volume ? json_null() : json_string(si.name));
+}
+
 json_t *report_volume(const struct dvol *v)
 {
         const struct daemon *d = v->pool->daemon;
@@ -149,7 +173,7 @@ json_t *report_volume(const struct dvol *v)
         dvol_socket_path(d, pool, vi.name, socket, sizeof(socket), NULL);
         dvol_file_path(d, pool, vi.name, path, sizeof(path), NULL);
         return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, "
-                         "s:o, s:b, s:o, s:I}",
+                         "s:o, s:b, s:o, s:I, s:o}",
                          "pool", pool, "name", vi.name, "uuid", uuid, "size_bytes",
                          u64(vi.size_bytes), "allocated_bytes", u64(vi.allocated_bytes),
                          "shared_bytes", u64(vi.shared_bytes), "user_write_bytes",
@@ -158,5 +182,5 @@ json_t *report_volume(const struct dvol *v)
                          u64(mi.epoch), "peer", mi.peer[0] ? json_string(mi.peer) : json_null(),
                          "in_use", user ? json_string(user) : json_null(), "hidden", mi.hidden,
                          "error", v->error.code ? json_string(v->error.msg) : json_null(), "copies",
-                         (json_int_t)vi.copies);
+                         (json_int_t)vi.copies, "origin", origin(v));
 }

@@ -1,5 +1,5 @@
-/* The methods volume.*, see docs/control.md. volume.clone is in clone.c, volume.reclaim in
- * migration.c.
+/* The methods volume.*, see docs/control.md. volume.clone is in clone.c, volume.delete in
+ * volume_delete.c, volume.reclaim in migration.c.
  *
  * A change holds the volume (dvol_hold) while it lasts, so that nobody opens it meanwhile.
  */
@@ -281,76 +281,20 @@ static void wipe(struct control_request *req, void *ctx)
                 volume_clear(v->vol, c, wiped);
 }
 
-/* ---- deleting ---- */
-
-static void deleted(void *ctx, int status, const struct err *err)
-{
-        struct control_request *req = ctx;
-
-        if (status < 0)
-                control_refuse(req, status, err);
-        else
-                control_reply(req, json_pack("{s:b}", "pending", 0));
-}
-
-static void may_delete(void *ctx, int status, const struct err *err)
-{
-        struct change *c = ctx;
-        struct control_request *req = c->req;
-        struct dvol *v = c->v;
-
-        free(c);
-        if (status == 0) {
-                dvol_delete(v, req, deleted);
-                return;
-        }
-        dvol_release(v);
-        if (status == -EINPROGRESS)
-                control_reply(req, json_pack("{s:b}", "pending", 1));
-        else
-                control_refuse(req, status, err);
-}
-
-static void delete (struct control_request *req, void *ctx)
-{
-        const char *pool = NULL, *volume = NULL;
-        struct dvol *v = NULL;
-        struct err err = ERR_INIT;
-        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume)};
-        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
-        struct change *c = rc == 0 ? calloc(1, sizeof(*c)) : NULL;
-
-        if (rc == 0 && !c)
-                rc = -ENOMEM;
-        if (rc == 0)
-                rc = dvol_check_unread(v, &err);
-        if (rc == 0 && snapshot_next(v->vol, NULL))
-                rc = err_set(&err, EBUSY,
-                             "volume %s/%s has snapshots; delete them first (zonepool snapshot "
-                             "list %s/%s)",
-                             pool, volume, pool, volume);
-        if (rc == 0)
-                rc = dvol_hold(v, "delete", &err);
-        if (rc < 0) {
-                free(c);
-                control_refuse(req, rc, &err);
-                return;
-        }
-        c->req = req;
-        c->v = v;
-        migration_before_delete(v, c, may_delete);
-}
-
 int volume_register_methods(struct daemon *d)
 {
         static const struct {
                 const char *name;
                 control_handler handler;
         } methods[] = {
-            {"volume.create", create}, {"volume.list", list},
-            {"volume.info", info},     {"volume.resize", resize},
-            {"volume.delete", delete}, {"volume.wipe", wipe},
-            {"volume.map", map},       {"volume.clone", volume_clone_method},
+            {"volume.create", create},
+            {"volume.list", list},
+            {"volume.info", info},
+            {"volume.resize", resize},
+            {"volume.delete", volume_delete_method},
+            {"volume.wipe", wipe},
+            {"volume.map", map},
+            {"volume.clone", volume_clone_method},
         };
         int rc = 0;
 

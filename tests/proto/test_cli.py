@@ -330,7 +330,11 @@ def test_snapshots(zonepoold, zonepool):
         d.start()
         assert read_file(path, 4 * MIB, 0) == old
         assert read_file(d.run / "mnt/tank/live", MIB, MIB) == new
-        refused("has snapshots", d.cli, "volume", "delete", "tank/a")
+        assert d.json("volume", "info", "tank/was")["origin"] == {"volume": "a", "snapshot": "monday"}
+        assert d.json("volume", "info", "tank/live")["origin"] == {"volume": "a", "snapshot": None}
+        assert "clone of:   tank/a, snapshot monday" in d.cli("volume", "info", "tank/was")
+        assert d.json("volume", "info", "tank/a")["origin"] is None
+        refused("volume tank/a has 1 snapshot: monday; delete it first", d.cli, "volume", "delete", "tank/a")
         d.cli("volume", "delete", "tank/live")
         d.cli("volume", "delete", "tank/was")
         d.cli("snapshot", "delete", "tank/a", "monday")
@@ -338,6 +342,42 @@ def test_snapshots(zonepoold, zonepool):
         wait_for("space", lambda: d.json("pool", "status", "tank")["allocated_bytes"] == 4 * MIB)
         assert read_file(path, 4 * MIB, 0) == old
         d.cli("volume", "delete", "tank/a")
+        wait_for("space", lambda: d.json("pool", "status", "tank")["allocated_bytes"] == 0)
+
+
+def test_a_volume_goes_with_its_snapshots_and_clones_stay(zonepoold, zonepool):
+    with started(zonepoold, zonepool) as d:
+        if no_mount(d):
+            return
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "64M")["path"]
+        versions = [os.urandom(MIB) for _ in range(3)]
+        for i, data in enumerate(versions):
+            write_file(path, data)
+            d.cli("snapshot", "create", "tank/a", f"s{i}")
+        clones = [d.json("volume", "clone", "tank/a", f"c{i}", "--snapshot", f"s{i}") for i in range(3)]
+        refused("volume tank/a has 3 snapshots: s0, s1, s2; delete them first (zonepool snapshot delete), or with it",
+                d.cli, "volume", "delete", "tank/a")
+        fd = os.open(path, os.O_RDONLY)
+        refused("open for reading", d.cli, "volume", "delete", "tank/a", "--delete-snapshots")
+        os.close(fd)
+        assert len(d.json("snapshot", "list", "tank/a")["snapshots"]) == 3, "a refusal deleted some"
+        wait_for("release", lambda: "pending" in d.call("volume.delete", pool="tank", volume="a",
+                                                        snapshots=True).get("result", {}))
+        refused("no volume 'a'", d.cli, "volume", "info", "tank/a")
+        for clone, data in zip(clones, versions):
+            assert read_file(clone["path"], MIB) == data
+            assert d.json("volume", "info", "tank/" + clone["name"])["origin"] is None
+
+        # A list that is too long for a line of text is cut, and says so.
+        d.cli("volume", "create", "tank/many", "1M")
+        for i in range(5):
+            d.cli("snapshot", "create", "tank/many", f"{i}" * 90)
+        text = refused("volume tank/many has 5 snapshots: ", d.cli, "volume", "delete", "tank/many")
+        assert " and 3 more; delete them first" in text and "--delete-snapshots" in text, text
+        d.cli("volume", "delete", "tank/many", "--delete-snapshots")
+        for clone in clones:
+            d.cli("volume", "delete", "tank/" + clone["name"])
         wait_for("space", lambda: d.json("pool", "status", "tank")["allocated_bytes"] == 0)
 
 
