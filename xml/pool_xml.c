@@ -211,10 +211,24 @@ static int parse_checksum(const xmlNode *node, bool *seen, struct pool_xml *px, 
         return xml_attr_yes_no(node, "enabled", &px->checksum, err);
 }
 
+static int parse_copies(const xmlNode *node, bool *seen, struct pool_xml *px, struct err *err)
+{
+        static const char *const allowed[] = {"default", NULL};
+        CLEANUP(free_ptr) char *text = NULL;
+
+        if (*seen)
+                return err_set(err, EINVAL, "<zonepool:copies> is given twice");
+        *seen = true;
+        if (xml_only_attrs(node, allowed, err) < 0 || xml_no_content(node, err) < 0 ||
+            require_attr(node, "default", "how many copies new volumes keep", &text, err) < 0)
+                return -EINVAL;
+        return xml_attr_uint(node, "default", 1, POOL_XML_MAX_COPIES, &px->copies, err);
+}
+
 static int parse_options(const xmlNode *options, struct pool_xml *px, struct err *err)
 {
         static const char *const none[] = {NULL};
-        bool seen_checksum = false;
+        bool seen_checksum = false, seen_copies = false;
 
         if (xml_only_attrs(options, none, err) < 0 || xml_no_text(options, err) < 0)
                 return -EINVAL;
@@ -228,11 +242,14 @@ static int parse_options(const xmlNode *options, struct pool_xml *px, struct err
                         rc = parse_peer(c, px, err);
                 } else if (xml_is(c, "checksum", POOL_XML_NS_URI)) {
                         rc = parse_checksum(c, &seen_checksum, px, err);
+                } else if (xml_is(c, "copies", POOL_XML_NS_URI)) {
+                        rc = parse_copies(c, &seen_copies, px, err);
                 } else {
                         xml_where(c, where);
                         rc = err_set(err, EINVAL,
                                      "%s: unknown element in <zonepool:options>; allowed: "
-                                     "<zonepool:device>, <zonepool:checksum>, <zonepool:peer>",
+                                     "<zonepool:device>, <zonepool:checksum>, <zonepool:copies>, "
+                                     "<zonepool:peer>",
                                      where);
                 }
                 if (rc < 0)
@@ -375,7 +392,7 @@ static int parse_pool(const xmlNode *pool, const char *rundir, struct pool_xml *
 int pool_xml_from_node(const xmlNode *pool, const char *rundir, struct pool_xml *ret_px,
                        struct err *err)
 {
-        struct pool_xml px = {.checksum = true};
+        struct pool_xml px = {.checksum = true, .copies = 1};
         int rc = parse_pool(pool, rundir, &px, err);
 
         if (rc < 0)
@@ -450,6 +467,7 @@ char *pool_xml_format_options(const struct pool_xml *px)
                 xml_buf_add(&buf, "/>\n");
         }
         xml_buf_add(&buf, "  <zonepool:checksum enabled='%s'/>\n", px->checksum ? "yes" : "no");
+        xml_buf_add(&buf, "  <zonepool:copies default='%u'/>\n", px->copies);
         for (size_t i = 0; i < px->npeers; i++) {
                 xml_buf_add(&buf, "  <zonepool:peer host='");
                 xml_buf_escape(&buf, px->peers[i].host);

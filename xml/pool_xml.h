@@ -8,6 +8,7 @@
  *       <zonepool:device path='/srv/z.img' size='4G' zone='16M' capacity='12M'
  *                        max-open='8' max-active='12'/>
  *       <zonepool:checksum enabled='yes'/>
+ *       <zonepool:copies default='2'/>
  *       <zonepool:peer host='192.0.2.2' port='7480'/>
  *     </zonepool:options>
  *   </pool>
@@ -32,6 +33,7 @@
 enum {
         POOL_XML_MAX_DEVICES = 256,
         POOL_XML_MAX_PEERS = 16,
+        POOL_XML_MAX_COPIES = 3,
         POOL_XML_MAX_PATH = 255, /* bytes of a device's path */
         POOL_XML_MAX_HOST = 253,
         POOL_XML_BLOCK = 4096, /* sizes are multiples of this */
@@ -59,6 +61,7 @@ struct pool_xml {
         struct pool_xml_peer *peers; /* distinct */
         size_t npeers;
         bool checksum; /* default true */
+        uint32_t copies; /* of new volumes, 1 to POOL_XML_MAX_COPIES; default 1 */
 };
 
 /* Accepts a zeroed or half-built struct. */

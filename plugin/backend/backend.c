@@ -124,9 +124,9 @@ static json_t *peers_json(const struct pool_xml *px)
 
 static json_t *import_params(const struct pool_xml *px)
 {
-        return json_pack("{s:s, s:o, s:o, s:{s:b}}", "name", px->name, "devices",
+        return json_pack("{s:s, s:o, s:o, s:{s:b, s:I}}", "name", px->name, "devices",
                          devices_json(px, false), "peers", peers_json(px), "options", "checksums",
-                         (int)px->checksum);
+                         (int)px->checksum, "copies", (json_int_t)px->copies);
 }
 
 /* ---- pool callbacks ---- */

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,8 +125,17 @@ enum {
         CREATE_PEER,
         CREATE_NO_CHECKSUMS,
         CREATE_UUID,
-        CREATE_NO_IMPORT
+        CREATE_NO_IMPORT,
+        CREATE_COPIES
 };
+
+/* Of new volumes, into the options of params. */
+static void add_copies(json_t *params, const char *const *values, int n)
+{
+        if (n)
+                json_object_set_new(json_object_get(params, "options"), "copies",
+                                    json_integer(atoi(values[0])));
+}
 
 static int create(const struct cli *cli, const struct cli_args *args)
 {
@@ -150,12 +160,13 @@ static int create(const struct cli *cli, const struct cli_args *args)
                       "checksums", !args->nvalues[CREATE_NO_CHECKSUMS]);
         if (args->nvalues[CREATE_UUID])
                 json_object_set_new(params, "uuid", json_string(args->values[CREATE_UUID][0]));
+        add_copies(params, args->values[CREATE_COPIES], args->nvalues[CREATE_COPIES]);
         return show_pool(cli, "pool.create", params);
 }
 
 /* ---- the others ---- */
 
-enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS, IMPORT_DEGRADED };
+enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS, IMPORT_DEGRADED, IMPORT_COPIES };
 
 static int import(const struct cli *cli, const struct cli_args *args)
 {
@@ -164,6 +175,7 @@ static int import(const struct cli *cli, const struct cli_args *args)
                                    "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS], "degraded",
                                    args->nvalues[IMPORT_DEGRADED] != 0);
 
+        add_copies(params, args->values[IMPORT_COPIES], args->nvalues[IMPORT_COPIES]);
         if (args->nvalues[IMPORT_PEER])
                 json_object_set_new(
                     params, "peers",
@@ -262,7 +274,8 @@ const struct cli_command pool_commands[] = {
       {"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
       {"no-checksums", NULL, "do not verify data when it is read", false},
       {"uuid", "UUID", "of the pool; default: random", false},
-      {"no-import", NULL, "only make it", false}},
+      {"no-import", NULL, "only make it", false},
+      {"copies", "N", "of new volumes, where nothing else is said: 1 to 3; default: 1", false}},
      create,
      "zone, capacity, max-open and max-active shape the zones that a file or conventional device\n"
      "is treated as having; by default they fit its size."},
@@ -275,7 +288,8 @@ const struct cli_command pool_commands[] = {
      {{"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
       {"no-checksums", NULL, "do not verify data when it is read", false},
       {"degraded", NULL, "although devices are missing: they are lost, or were not used since",
-       false}},
+       false},
+      {"copies", "N", "as for create", false}},
      import,
      NULL},
     {"pool",

@@ -319,7 +319,7 @@ const struct cli_command volume_commands[] = {
      2,
      "Make an empty volume. It takes space only as it is written.",
      {{"uuid", "UUID", "of the volume; default: random", false},
-      {"copies", "N", "of each block, on different devices: 1 to 3; default: 1", false}},
+      {"copies", "N", "of each block, on different devices: 1 to 3; default: the pool's", false}},
      create,
      NULL},
     {"volume",

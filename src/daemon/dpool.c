@@ -86,15 +86,24 @@ static int check_peers(const struct pool_spec *s, struct err *err)
         return 0;
 }
 
+int copies_check(uint64_t copies, struct err *err)
+{
+        if (copies < 1 || copies > POOL_MAX_GROUP_WIDTH)
+                return err_set(err, EINVAL, "copies: %llu; 1 to %d are possible",
+                               (unsigned long long)copies, POOL_MAX_GROUP_WIDTH);
+        return 0;
+}
+
 int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
                    const json_t *peers, const json_t *options, struct err *err)
 {
-        uint64_t reserve = 0, checkpoint = 0;
+        uint64_t reserve = 0, checkpoint = 0, copies = 1;
         const struct control_param table[] = {
             PARAM_BOOL("checksums", &s->options.checksums, PARAM_OPTIONAL),
             PARAM_BOOL("degraded", &s->options.degraded, PARAM_OPTIONAL), /* not kept */
             PARAM_U64("reserve_permille", &reserve, PARAM_OPTIONAL),
             PARAM_U64("checkpoint_permille", &checkpoint, PARAM_OPTIONAL),
+            PARAM_U64("copies", &copies, PARAM_OPTIONAL),
         };
         int rc = pool_name_check(name, err);
 
@@ -107,6 +116,9 @@ int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
         if (rc == 0 && (reserve > 900 || checkpoint > 1000))
                 rc = err_set(err, EINVAL,
                              "reserve_permille must be at most 900, checkpoint_permille 1000");
+        if (rc == 0)
+                rc = copies_check(copies, err);
+        s->copies = (uint8_t)copies;
         s->options.reserve_permille = (uint32_t)reserve;
         s->options.checkpoint_permille = (uint32_t)checkpoint;
         if (rc == 0)

@@ -29,6 +29,7 @@ struct pool_spec {
         char **peers; /* "host:port" */
         uint32_t npeers;
         struct pool_options options;
+        uint8_t copies; /* of new volumes where nothing else is said: 1..3 */
 };
 
 /* Accepts a zeroed struct, and leaves one. */
@@ -38,6 +39,8 @@ void pool_spec_fini(struct pool_spec *s);
  * text. */
 int pool_spec_init(struct pool_spec *s, const char *name, const json_t *devices,
                    const json_t *peers, const json_t *options, struct err *err);
+/* 1 to 3, else -EINVAL with text. */
+int copies_check(uint64_t copies, struct err *err);
 /* Takes one device off the list. */
 void pool_spec_drop(struct pool_spec *s, uint32_t i);
 /* They name the same pool, if they bear the same name: devices come and go. */

@@ -2,7 +2,8 @@
  *
  *   STATEDIR/pools/NAME.json  {"version":1,"name","uuid","devices":[path],"device_uuids":[uuid],
  *                              "peers":["host:port"],
- *                              "options":{"checksums":bool,"reserve_permille":n,"checkpoint_permille":n}}
+ *                              "options":{"checksums":bool,"reserve_permille":n,"checkpoint_permille":n,
+ *                              "copies":n}}
  *
  * Crash behaviour: a file is replaced in one durable step, before the answer to import (create,
  * export) that it records. A crash between the import and the file leaves a pool that has to be
@@ -57,11 +58,11 @@ int dpool_store_save(const struct daemon *d, const struct pool_spec *s, struct e
                 return rc;
         uuid_format(&s->uuid, uuid);
         json_t *object = json_pack(
-            "{s:i, s:s, s:s, s:o, s:o, s:o, s:{s:b, s:i, s:i}}", "version", 1, "name", s->name,
+            "{s:i, s:s, s:s, s:o, s:o, s:o, s:{s:b, s:i, s:i, s:i}}", "version", 1, "name", s->name,
             "uuid", uuid, "devices", strings_json(s->devices, s->ndevices), "device_uuids",
             uuids_json(s), "peers", strings_json(s->peers, s->npeers), "options", "checksums",
             s->options.checksums, "reserve_permille", (int)s->options.reserve_permille,
-            "checkpoint_permille", (int)s->options.checkpoint_permille);
+            "checkpoint_permille", (int)s->options.checkpoint_permille, "copies", (int)s->copies);
         if (!object)
                 return err_set(err, ENOMEM, "pool %s: its settings cannot be stored", s->name);
         rc = file_replace_json(path, object, err);

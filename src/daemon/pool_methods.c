@@ -109,6 +109,8 @@ static void import(struct control_request *req, void *ctx)
         } else if (p && p->state == DPOOL_ACTIVE && pool_spec_share_device(&p->spec, &spec)) {
                 if (peers)
                         swap_peers(&p->spec, &spec);
+                if (json_object_get(options, "copies"))
+                        p->spec.copies = spec.copies;
                 pool_spec_fini(&spec);
                 pool_answer_imported(req, 0, NULL, p);
         } else {

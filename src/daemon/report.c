@@ -85,9 +85,9 @@ static json_t *peers(const struct dpool *p)
 static json_t *options(const struct dpool *p)
 {
         const struct pool_options *o = &p->spec.options;
-        return json_pack("{s:b, s:I, s:I}", "checksums", o->checksums, "reserve_permille",
+        return json_pack("{s:b, s:I, s:I, s:I}", "checksums", o->checksums, "reserve_permille",
                          (json_int_t)o->reserve_permille, "checkpoint_permille",
-                         (json_int_t)o->checkpoint_permille);
+                         (json_int_t)o->checkpoint_permille, "copies", (json_int_t)p->spec.copies);
 }
 
 static json_t *counters(const struct pool_status *st)

@@ -209,11 +209,12 @@ static void create(struct control_request *req, void *ctx)
                                               PARAM_U64("copies", &copies, PARAM_OPTIONAL)};
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
 
-        if (rc == 0 && (copies < 1 || copies > POOL_MAX_GROUP_WIDTH))
-                rc = err_set(&err, EINVAL, "copies: %llu; 1 to %d are possible",
-                             (unsigned long long)copies, POOL_MAX_GROUP_WIDTH);
+        if (rc == 0)
+                rc = copies_check(copies, &err);
         if (rc == 0)
                 rc = volume_create_check(ctx, pool, name, size, &p, &err);
+        if (rc == 0 && !json_object_get(control_params(req), "copies"))
+                copies = p->spec.copies;
         if (rc < 0) {
                 control_refuse(req, rc, &err);
                 return;

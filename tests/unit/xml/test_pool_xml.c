@@ -30,7 +30,8 @@ static void test_every_member_is_read(void)
                        "<target><path>/run/zonepool/mnt/tank/</path></target>"
                        "<z:options><z:device path='/srv/a b.img' size='4G' zone='16MiB' "
                        "capacity='12582912' max-open='8' max-active='12'/>"
-                       "<!-- and --><z:device path='/dev/nvme0n2'/><z:checksum enabled='no'/>"
+                       "<!-- and --><z:device path='/dev/nvme0n2'/><z:checksum "
+                       "enabled='no'/><z:copies default='3'/>"
                        "<z:peer host='hostb' port='7950'/><z:peer host='fe80::1%eth0' port='1'/>"
                        "</z:options></pool>",
                        &px, &err);
@@ -50,6 +51,7 @@ static void test_every_member_is_read(void)
         CU_ASSERT_EQUAL(px.devices[0].max_active, 12);
         CU_ASSERT_EQUAL(px.devices[1].size_bytes, 0);
         CU_ASSERT_FALSE(px.checksum);
+        CU_ASSERT_EQUAL(px.copies, 3);
         CU_ASSERT_EQUAL(px.npeers, 2);
         CU_ASSERT_STRING_EQUAL(px.peers[1].host, "fe80::1%eth0");
         CU_ASSERT_EQUAL(px.peers[1].port, 1);
@@ -96,6 +98,7 @@ static void test_what_is_written_reads_back_the_same(void)
         CU_ASSERT_STRING_EQUAL(b.devices[0].path, "/a'<&\">");
         CU_ASSERT_EQUAL(b.devices[0].zone_bytes, 4096);
         CU_ASSERT_TRUE(b.checksum);
+        CU_ASSERT_EQUAL(b.copies, 1);
         again = pool_xml_format_options(&b);
         CU_ASSERT_PTR_NOT_NULL_FATAL(again);
         CU_ASSERT_STRING_EQUAL(options, again);
@@ -141,6 +144,12 @@ static const struct {
     {OPTIONS(DEVICE "<zonepool:checksum enabled='maybe'/>"), "enabled='maybe'; allowed: yes, no"},
     {OPTIONS(DEVICE "<zonepool:checksum enabled='no'/><zonepool:checksum enabled='no'/>"),
      "given twice"},
+    {OPTIONS(DEVICE "<zonepool:copies/>"), "attribute 'default' is missing"},
+    {OPTIONS(DEVICE "<zonepool:copies default='0'/>"),
+     "<zonepool:copies> (line 1): default='0'; allowed: a whole number from 1 to 3"},
+    {OPTIONS(DEVICE "<zonepool:copies default='4'/>"), "default='4'; allowed"},
+    {OPTIONS(DEVICE "<zonepool:copies default='2' of='boot'/>"), "unknown attribute 'of'"},
+    {OPTIONS(DEVICE "<zonepool:copies default='2'/><zonepool:copies default='2'/>"), "given twice"},
     {OPTIONS(DEVICE "<zonepool:peer port='1'/>"), "attribute 'host' is missing"},
     {OPTIONS(DEVICE "<zonepool:peer host='h'/>"), "attribute 'port' is missing"},
     {OPTIONS(DEVICE "<zonepool:peer host='h' port='65536'/>"), "port='65536'"},
@@ -310,6 +319,9 @@ static void test_the_schema_agrees_with_the_parser(void)
             {"<zonepool:device path='/a' max-open='0'/>", 0},
             {"<zonepool:device path='/a' max-open='1048577'/>", 0},
             {DEVICE "<zonepool:checksum enabled='maybe'/>", 0},
+            {DEVICE "<zonepool:copies default='2'/>", 1},
+            {DEVICE "<zonepool:copies default='4'/>", 0},
+            {DEVICE "<zonepool:copies/>", 0},
             {DEVICE "<zonepool:peer host='a'/>", 0},
             {DEVICE "<zonepool:peer host='a' port='65536'/>", 0},
             {DEVICE "<zonepool:colour/>", 0},
