@@ -24,7 +24,6 @@ enum {
         BACKEND_SHORT_S = 20,
         BACKEND_STOP_S = 60, /* export: drains and writes a checkpoint */
         BACKEND_LONG_S = 600, /* create, import */
-        BACKEND_COPY_S = 24 * 3600, /* clone: as long as its heartbeat comes */
         BACKEND_SILENCE_S = 60,
 };
 

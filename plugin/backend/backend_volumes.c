@@ -5,11 +5,16 @@
  * only for the volume that has it, because libvirt also asks for one after a creation that failed:
  * a volume that had the name before, perhaps one that is not listed, must not be taken for it.
  *
+ * A <backingStore> in a new volume's XML makes it a copy-on-write clone, as vol-clone does of the
+ * volume it is given; in what libvirt shows it says what a volume was cloned from, while that is
+ * there.
+ *
  * Volumes are raw and thin: an allocation that is asked for at creation is a wish that is not
  * heard.
  */
 #include "backend.h"
 #include "base/cleanup.h"
+#include "xml/volume_xml.h"
 
 #include "viralloc.h"
 #include "virlog.h"
@@ -25,20 +30,26 @@ enum { SECTOR = 512 };
 /* The members of a volobj that libvirt has a place for. */
 struct volume_facts {
         const char *name, *uuid, *path; /* of the JSON object */
-        json_int_t size_bytes, allocated_bytes;
+        const char *pool, *base, *base_snapshot; /* cloned from; NULL: nothing that is there */
+        json_int_t size_bytes, allocated_bytes, copies;
         int hidden;
 };
 
 static int read_facts(json_t *o, struct volume_facts *ret, struct err *err)
 {
-        struct volume_facts f = {0};
+        struct volume_facts f = {.copies = 1};
+        const json_t *origin = json_object_get(o, "origin");
 
-        if (json_unpack(o, "{s:s, s:s, s:s, s:I, s:I, s?b}", "name", &f.name, "uuid", &f.uuid,
-                        "path", &f.path, "size_bytes", &f.size_bytes, "allocated_bytes",
-                        &f.allocated_bytes, "hidden", &f.hidden) < 0 ||
-            f.size_bytes < 0 || f.allocated_bytes < 0)
+        if (json_unpack(o, "{s:s, s:s, s:s, s:s, s:I, s:I, s?I, s?b}", "pool", &f.pool, "name",
+                        &f.name, "uuid", &f.uuid, "path", &f.path, "size_bytes", &f.size_bytes,
+                        "allocated_bytes", &f.allocated_bytes, "copies", &f.copies, "hidden",
+                        &f.hidden) < 0 ||
+            f.size_bytes < 0 || f.allocated_bytes < 0 || f.copies < 1 ||
+            f.copies > POOL_XML_MAX_COPIES)
                 return err_set(err, EBADMSG,
                                "zonepoold's description of a volume cannot be understood");
+        f.base = json_string_value(json_object_get(origin, "volume"));
+        f.base_snapshot = json_string_value(json_object_get(origin, "snapshot"));
         *ret = f;
         return 0;
 }
@@ -58,6 +69,26 @@ int backend_check_here(json_t *volume, const char *name, struct err *err)
             name, peer ? peer : "unknown");
 }
 
+static void put_base(virStorageSource *target, const struct volume_facts *f)
+{
+        CLEANUP(free_ptr)
+        char *path =
+            f->base ? volume_xml_base_format(backend_rundir(), f->pool, f->base, f->base_snapshot)
+                    : NULL;
+        virStorageSource *base = target->backingStore;
+
+        if (base && path && STREQ_NULLABLE(base->path, path))
+                return;
+        virObjectUnref(base);
+        target->backingStore = NULL;
+        if (!path)
+                return;
+        base = target->backingStore = virStorageSourceNew();
+        base->type = VIR_STORAGE_TYPE_FILE;
+        base->format = VIR_STORAGE_FILE_RAW;
+        base->path = g_strdup(path);
+}
+
 static void put_facts(virStorageVolDef *vol, const struct volume_facts *f)
 {
         if (!vol->key || STRNEQ(vol->key, f->uuid)) {
@@ -73,7 +104,8 @@ static void put_facts(virStorageVolDef *vol, const struct volume_facts *f)
         vol->target.format = VIR_STORAGE_FILE_RAW;
         vol->target.capacity = (unsigned long long)f->size_bytes;
         vol->target.allocation = (unsigned long long)f->allocated_bytes;
-        vol->target.physical = vol->target.allocation;
+        vol->target.physical = vol->target.allocation * (unsigned long long)f->copies;
+        put_base(&vol->target, f);
 }
 
 /* ---- the list ---- */
@@ -113,29 +145,48 @@ static void follow_devices(virStoragePoolDef *def, const json_t *devices)
                 ignore_value(pool_xml_set_devices(def->namespaceData, paths, n));
 }
 
+/* What volumes of the pool's default copies, which the definition follows, could still take; what
+ * is reported for the pool as a whole is for its most redundant volume. */
+static int read_room(json_t *pool, virStoragePoolDef *def, struct err *err)
+{
+        json_int_t capacity, allocated, by[POOL_XML_MAX_COPIES], copies, most;
+
+        if (json_unpack(pool, "{s:I, s:I, s:{s:I}, s:{s:I, s:[I, I, I]}}", "capacity_bytes",
+                        &capacity, "allocated_bytes", &allocated, "options", "copies", &copies,
+                        "redundancy", "copies", &most, "available_by_copies", &by[0], &by[1],
+                        &by[2]) < 0 ||
+            copies < 1 || copies > POOL_XML_MAX_COPIES || capacity < 0 || allocated < 0 ||
+            by[copies - 1] < 0)
+                return err_set(err, EBADMSG, "zonepoold's account of a pool cannot be understood");
+        if (def->namespaceData)
+                ((struct pool_xml *)def->namespaceData)->copies = (uint32_t)copies;
+        def->allocation = (unsigned long long)allocated;
+        def->available = (unsigned long long)by[copies - 1];
+        def->capacity =
+            copies == most ? (unsigned long long)capacity : def->allocation + def->available;
+        return 0;
+}
+
 static int put_list(virStoragePoolObj *pool, json_t *result, struct err *err)
 {
         virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
-        json_int_t capacity, allocated, available;
-        json_t *volumes, *o;
+        json_t *volumes, *pool_facts, *o;
         size_t i;
         int rc = 0;
 
-        if (json_unpack(result, "{s:o, s:{s:I, s:I, s:I}}", "volumes", &volumes, "pool",
-                        "capacity_bytes", &capacity, "allocated_bytes", &allocated,
-                        "available_bytes", &available) < 0 ||
-            !json_is_array(volumes) || capacity < 0 || allocated < 0 || available < 0)
+        if (json_unpack(result, "{s:o, s:o}", "volumes", &volumes, "pool", &pool_facts) < 0 ||
+            !json_is_array(volumes))
                 return err_set(err, EBADMSG, "zonepoold's list of volumes cannot be understood");
+        rc = read_room(pool_facts, def, err);
+        if (rc < 0)
+                return rc;
         json_array_foreach(volumes, i, o)
         {
                 rc = add_volume(pool, o, err);
                 if (rc < 0)
                         return rc;
         }
-        follow_devices(def, json_object_get(json_object_get(result, "pool"), "devices"));
-        def->capacity = (unsigned long long)capacity;
-        def->allocation = (unsigned long long)allocated;
-        def->available = (unsigned long long)available;
+        follow_devices(def, json_object_get(pool_facts, "devices"));
         return 0;
 }
 
@@ -213,8 +264,31 @@ int backend_refresh_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
         return rc < 0 ? backend_report(rc, &err) : 0;
 }
 
-static int check_wishes(const virStorageVolDef *vol)
+/* Of a volume that is cloned from another one by vol-create-from this may be the <backingStore> of
+ * that one: libvirt does not say which it is. */
+static int read_base(const struct pool_xml *px, const virStorageVolDef *vol,
+                     struct volume_xml_base *ret_base)
 {
+        const virStorageSource *base = vol->target.backingStore;
+        struct err err = ERR_INIT;
+
+        if (base->format != VIR_STORAGE_FILE_RAW) {
+                virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                               "volume '%s': <backingStore><format>: '%s'; allowed: raw", vol->name,
+                               virStorageFileFormatTypeToString(base->format));
+                return -1;
+        }
+        if (volume_xml_base_parse(base->path, backend_rundir(), px->name, ret_base, &err) < 0) {
+                virReportError(VIR_ERR_CONFIG_UNSUPPORTED, "volume '%s': %s", vol->name, err.msg);
+                return -1;
+        }
+        return 0;
+}
+
+static int check_wishes(const struct pool_xml *px, const virStorageVolDef *vol)
+{
+        struct volume_xml_base base;
+
         if (!volume_xml_name_ok(vol->name)) {
                 virReportError(VIR_ERR_INVALID_ARG,
                                "volume name '%s'; allowed: 1 to 127 of A-Z a-z 0-9 . _ + -, not "
@@ -233,13 +307,8 @@ static int check_wishes(const virStorageVolDef *vol)
                                vol->name);
                 return -1;
         }
-        if (vol->target.backingStore) {
-                virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
-                               "volume '%s': <backingStore> is not available in zonepool pools; "
-                               "clone the volume",
-                               vol->name);
-                return -1;
-        }
+        if (vol->target.backingStore)
+                return read_base(px, vol, &base);
         if (vol->target.capacity == 0) {
                 virReportError(VIR_ERR_INVALID_ARG, "volume '%s': <capacity> is 0; give at least 1",
                                vol->name);
@@ -253,10 +322,11 @@ static int check_wishes(const virStorageVolDef *vol)
 int backend_create_volume(virStoragePoolObj *pool, virStorageVolDef *vol)
 {
         virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+        const struct pool_xml *px = backend_options(pool);
         unsigned char uuid[VIR_UUID_BUFLEN];
         char text[VIR_UUID_STRING_BUFLEN];
 
-        if (!backend_options(pool) || check_wishes(vol) < 0)
+        if (!px || check_wishes(px, vol) < 0)
                 return -1;
         if (virUUIDGenerate(uuid) < 0) {
                 virReportError(VIR_ERR_INTERNAL_ERROR, "%s", "cannot make a UUID");
@@ -291,26 +361,28 @@ static int check_build_flags(unsigned int flags)
         return 0;
 }
 
-/* Deletes the volume of that name if it is the one with our UUID. Returns 0 also when there is none
- * such, or -errno with text. */
-static int delete_exactly(const char *pool, const virStorageVolDef *vol, struct err *err)
+/* Deletes the volume of that name if it is the one with our UUID, its snapshots too where params
+ * say so (those of volume.delete, consumed). Returns 0 also when there is none such, or -errno with
+ * text. */
+static int delete_exactly(const char *pool, const virStorageVolDef *vol, json_t *params,
+                          struct err *err)
 {
         struct volume_facts f;
         json_t *result = NULL;
         bool refused;
         int rc = backend_ask("volume.info", volume_params(pool, vol->name), BACKEND_SHORT_S,
                              &result, &refused, err);
+        bool none = refused && rc == -ENOENT;
 
-        if (refused && rc == -ENOENT)
-                return 0;
         if (rc == 0)
                 rc = read_facts(result, &f, err);
         bool same = rc == 0 && vol->key && STREQ(f.uuid, vol->key);
         json_decref(result);
-        if (rc < 0 || !same)
-                return rc;
-        rc = backend_ask("volume.delete", volume_params(pool, vol->name), BACKEND_SHORT_S, NULL,
-                         &refused, err);
+        if (!same) {
+                json_decref(params);
+                return none ? 0 : rc;
+        }
+        rc = backend_ask("volume.delete", params, BACKEND_SHORT_S, NULL, &refused, err);
         return refused && rc == -ENOENT ? 0 : rc;
 }
 
@@ -321,7 +393,7 @@ static int fail_build(const char *pool, const virStorageVolDef *vol, int rc, boo
         struct err ignored = ERR_INIT;
 
         if (!refused)
-                delete_exactly(pool, vol, &ignored);
+                delete_exactly(pool, vol, volume_params(pool, vol->name), &ignored);
         return backend_report(rc, err);
 }
 
@@ -330,28 +402,48 @@ static json_int_t round_up(unsigned long long bytes)
         return (json_int_t)(DIV_ROUND_UP(bytes, SECTOR) * SECTOR);
 }
 
+static json_t *new_volume(const char *pool, const virStorageVolDef *vol)
+{
+        json_t *params =
+            json_pack("{s:s, s:s, s:s}", "pool", pool, "name", vol->name, "uuid", vol->key);
+
+        /* A clone without a size of its own has that of what it is a clone of. */
+        if (vol->target.capacity)
+                json_object_set_new(params, "size_bytes",
+                                    json_integer(round_up(vol->target.capacity)));
+        return params;
+}
+
+static int build(const char *method, const char *pool, const virStorageVolDef *vol, json_t *params)
+{
+        struct err err = ERR_INIT;
+        bool refused;
+        int rc = backend_ask(method, params, BACKEND_LONG_S, NULL, &refused, &err);
+
+        return rc < 0 ? fail_build(pool, vol, rc, refused, &err) : 0;
+}
+
 int backend_build_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigned int flags)
 {
         const struct pool_xml *px = backend_options(pool);
-        struct err err = ERR_INIT;
-        bool refused;
+        struct volume_xml_base base = {0};
 
         if (!px || check_build_flags(flags) < 0)
                 return -1;
-        int rc =
-            backend_ask("volume.create",
-                        json_pack("{s:s, s:s, s:I, s:s}", "pool", px->name, "name", vol->name,
-                                  "size_bytes", round_up(vol->target.capacity), "uuid", vol->key),
-                        BACKEND_LONG_S, NULL, &refused, &err);
-        return rc < 0 ? fail_build(px->name, vol, rc, refused, &err) : 0;
+        if (vol->target.backingStore && read_base(px, vol, &base) < 0)
+                return -1;
+        json_t *params = new_volume(px->name, vol);
+        if (base.volume[0])
+                json_object_set_new(params, "source", json_string(base.volume));
+        if (base.snapshot[0])
+                json_object_set_new(params, "snapshot", json_string(base.snapshot));
+        return build(base.volume[0] ? "volume.clone" : "volume.create", px->name, vol, params);
 }
 
 int backend_build_volume_from(virStoragePoolObj *pool, virStorageVolDef *vol,
                               virStorageVolDef *source, unsigned int flags)
 {
         const struct pool_xml *px = backend_options(pool);
-        struct err err = ERR_INIT;
-        bool refused;
 
         if (!px || check_build_flags(flags) < 0)
                 return -1;
@@ -362,12 +454,9 @@ int backend_build_volume_from(virStoragePoolObj *pool, virStorageVolDef *vol,
                                source->name, vol->name);
                 return -1;
         }
-        int rc = backend_ask("volume.clone",
-                             json_pack("{s:s, s:s, s:s, s:I, s:s}", "pool", px->name, "name",
-                                       vol->name, "source", source->name, "size_bytes",
-                                       round_up(vol->target.capacity), "uuid", vol->key),
-                             BACKEND_COPY_S, NULL, &refused, &err);
-        return rc < 0 ? fail_build(px->name, vol, rc, refused, &err) : 0;
+        json_t *params = new_volume(px->name, vol);
+        json_object_set_new(params, "source", json_string(source->name));
+        return build("volume.clone", px->name, vol, params);
 }
 
 int backend_delete_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigned int flags)
@@ -375,14 +464,15 @@ int backend_delete_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsign
         const struct pool_xml *px = backend_options(pool);
         struct err err = ERR_INIT;
 
-        if (flags & VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS)
-                return refuse_flags("deletion with snapshots");
         /* What is deleted is not readable again; zeroing first would wear the devices for nothing.
          */
-        virCheckFlags(VIR_STORAGE_VOL_DELETE_ZEROED, -1);
+        virCheckFlags(VIR_STORAGE_VOL_DELETE_ZEROED | VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS, -1);
         if (!px)
                 return -1;
-        int rc = delete_exactly(px->name, vol, &err);
+        json_t *params = volume_params(px->name, vol->name);
+        if (flags & VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS)
+                json_object_set_new(params, "snapshots", json_true());
+        int rc = delete_exactly(px->name, vol, params, &err);
         if (rc < 0)
                 return backend_report(rc, &err);
         backend_list_drop(px->name, vol->name);
