@@ -5,6 +5,7 @@ import hashlib
 import label_version
 
 from lab.guest import vhost_disk
+from volumes import refused
 
 
 def run(lab, options):
@@ -33,14 +34,6 @@ def picture(host):
     return (host.virsh("pool-list", "--all"), host.virsh("vol-list", "tank"),
             [line for line in host.virsh("vol-info", "disk", "--pool", "tank").splitlines() if "Allocation" not in line],
             host.virsh("list", "--all", "--name"))
-
-
-def refused(host, *argv, saying):
-    """The words of saying must all be in what the user reads."""
-    text = host.virsh_refused(*argv)
-    for word in saying:
-        assert word in text, f"virsh {' '.join(argv)}: expected {word!r} in: {text}"
-    return text
 
 
 def digest(path):

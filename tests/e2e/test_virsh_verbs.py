@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-MIB = 1 << 20
+from volumes import MIB, on, refused
 
 
 def run(lab, options):
@@ -25,20 +25,10 @@ def run(lab, options):
     pool_is_unmade(host)
 
 
-def refused(host, *argv, saying):
-    text = host.virsh_refused(*argv)
-    for word in saying:
-        assert word in text, f"virsh {' '.join(argv)}: expected {word!r} in: {text}"
-
-
 def facts(host, *argv):
     """"Key: value" lines as a dict."""
     lines = host.virsh(*argv).splitlines()
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def on(volume):
-    return [volume, "--pool", "tank"]
 
 
 def put(host, name, content):
@@ -156,7 +146,7 @@ def wishes_that_cannot_be_met(host):
     refused(host, "vol-create-as", "tank", "a b", "1M", saying=["a b", "allowed"])
     refused(host, "vol-create-as", "tank", "q", "1M", "--format", "qcow2", saying=["qcow2", "allowed: raw"])
     refused(host, "vol-create-as", "tank", "p", "1M", "--prealloc-metadata", saying=["preallocation"])
-    refused(host, "vol-create-as", "tank", "b", "1M", "--backing-vol", "v1", saying=["clone"])
+    refused(host, "vol-create-as", "tank", "b", "1M", "--backing-vol", "v1", saying=["v1", "at least its"])
     names = host.virsh("vol-list", "tank")
     assert len(names.splitlines()) == 2, names
 
