@@ -31,6 +31,7 @@ void device_fail(struct pool *pool, struct pdev *dev, int status)
         if (dev->error)
                 return;
         dev->error = status;
+        dev->returning = false;
         if (!pdev_holds(dev))
                 return; /* it does not join, then */
         pool->unrecorded++;

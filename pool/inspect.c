@@ -23,11 +23,12 @@ struct view {
 static int view_peek(struct pool *pool, const struct tree *t, struct entry e, struct view *v)
 {
         struct group *g = pool->groups[addr_group(e.addr)];
-        struct zdev *dev = group_dev(pool, g)->dev;
+        int k = member_pick(pool, g, addr_offset(e.addr) + 1, 0);
+        struct zdev *dev = k < 0 ? NULL : member_dev(pool, g, (unsigned)k)->dev;
         uint8_t buf[ZP_BLOCK];
 
-        if (!dev->ops->peek ||
-            dev->ops->peek(dev, g->member[0].zone, addr_offset(e.addr), buf) < 0 ||
+        if (!dev || !dev->ops->peek ||
+            dev->ops->peek(dev, g->member[k].zone, addr_offset(e.addr), buf) < 0 ||
             crc32c(0, buf, ZP_BLOCK) != e.crc ||
             page_check(pool, t->id, (uint8_t)v->level, v->index, buf) < 0)
                 return -EBADMSG;

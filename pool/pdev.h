@@ -33,6 +33,7 @@ struct pdev {
         uint64_t written_blocks;
         int error; /* it failed and is out of use */
         bool recorded; /* and a durable root says so */
+        bool returning; /* it is there again, and no durable root says so yet */
         uint64_t last_root; /* generation of the last root it was in use with */
         uint32_t label_failures, flush_failures; /* in a row */
         uint32_t failures; /* of writes, in a row */
@@ -66,7 +67,7 @@ static inline bool pdev_holds(const struct pdev *d)
 /* Data may be placed there. */
 static inline bool pdev_takes(const struct pdev *d)
 {
-        return d->dev && !d->error && d->state == POOL_DEVICE_MEMBER;
+        return d->dev && !d->error && !d->returning && d->state == POOL_DEVICE_MEMBER;
 }
 
 /* One device operation of the pool's own. cb may free what contains it. */

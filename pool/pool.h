@@ -235,6 +235,18 @@ void pool_device_evacuate(struct pool *pool, uint32_t index, void *ctx,
  * POOL_EVENT_DEVICE_REMOVED. Errors as above. */
 void pool_device_remove(struct pool *pool, uint32_t index, void *ctx,
                         void (*done)(void *ctx, int status, const struct err *err));
+/* Lets go of a member that is out of use, and on record as such: its zdev is closed, and it is
+ * missing from then on. What lies there alone cannot even be tried to be read any more. -EINVAL it
+ * is in use, or no member; -EAGAIN not on record yet, or an operation of it is under way. */
+int pool_device_detach(struct pool *pool, uint32_t index, struct err *err);
+/* Takes a member back that is missing (see above); which one its label says. Its mirrored blocks
+ * are not read until they have been made anew, which begins at once; what lies there alone is. On
+ * success the device is the pool's and *index its slot; on failure it stays the caller's. Errors:
+ * -ENOENT no label; -EBADMSG none that verifies; -EINVAL no member, or its geometry has changed;
+ * -EEXIST it is in use, or was used apart; -ESTALE its content is older than when it was lost;
+ * -EAGAIN its loss is not on record yet; -EROFS; -ECANCELED the pool is being exported; -EIO. */
+void pool_device_return(struct pool *pool, struct zdev *dev, void *ctx,
+                        void (*done)(void *ctx, int status, const struct err *err, uint32_t index));
 /* A device that is being evacuated or removed stays a member as it was. What has moved stays where
  * it is. -EINVAL it is not leaving (any more). */
 void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,

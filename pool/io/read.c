@@ -107,6 +107,12 @@ static void start(struct pool *pool, struct block_read *r, struct entry e, int m
         r->bad = 0;
         r->group = pool->groups[addr_group(e.addr)];
         group_ref(r->group);
+        if (member >= 0 && !member_dev(pool, r->group, (unsigned)member)->dev) { /* let go of */
+                r->bad = 1u << member;
+                member = r->one_member
+                             ? -1
+                             : member_pick(pool, r->group, addr_offset(e.addr) + 1, r->bad);
+        }
         if (member < 0) { /* its devices are missing */
                 r->later.call = no_member;
                 pool_defer(pool, &r->later);

@@ -68,8 +68,12 @@ static void block_read(struct pio *p, int status)
 static void read_more(struct walk *w)
 {
         struct pdev *d = member_dev(w->pool, w->group, w->member);
-        uint32_t n = MIN(w->need - w->got, d->dev->geo.max_io_blocks);
+        uint32_t n = d->dev ? MIN(w->need - w->got, d->dev->geo.max_io_blocks) : 0;
 
+        if (!n) { /* it was let go of meanwhile */
+                end(w, -ENODEV);
+                return;
+        }
         if (w->cap < w->need) {
                 void *buf = NULL;
                 if (posix_memalign(&buf, ZP_BLOCK, (size_t)w->need * ZP_BLOCK)) {

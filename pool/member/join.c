@@ -70,18 +70,10 @@ struct prepare {
 static void prepare_end(struct prepare *p, int status)
 {
         struct member_op *op = p->op;
-        struct pool *pool = p->pool;
 
-        if (status == 0 && !pool->running)
-                status = err_set(&op->err, ECANCELED, "pool %s is being exported", pool->name);
-        if (status < 0 && !op->err.code)
-                err_set_sys(&op->err, -status, "device %s", op->dev->path);
-        pool_block_put(pool, p->block);
+        pool_block_put(p->pool, p->block);
         pool_release(p);
-        if (status < 0)
-                member_answer(op, status);
-        else
-                member_ask(op);
+        member_looked_at(op, status);
 }
 
 /* One block written, made durable, read again, reset. */

@@ -42,6 +42,18 @@ void member_ask(struct member_op *op)
         pool_poll(op->pool);
 }
 
+void member_looked_at(struct member_op *op, int status)
+{
+        if (status == 0 && !op->pool->running)
+                status = err_set(&op->err, ECANCELED, "pool %s is being exported", op->pool->name);
+        if (status < 0 && !op->err.code)
+                err_set_sys(&op->err, -status, "device %s", op->dev->path);
+        if (status < 0)
+                member_answer(op, status);
+        else
+                member_ask(op);
+}
+
 static void ask(struct pool *pool, enum member_kind kind, uint32_t index, bool remove, void *ctx,
                 void (*done)(void *ctx, int status, const struct err *err))
 {
@@ -186,7 +198,7 @@ static int leave(struct member_op *op)
 }
 
 /* Its parked groups may be used. */
-static void unpark(struct pool *pool, struct pdev *d)
+void member_unpark(struct pool *pool, struct pdev *d)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
@@ -209,7 +221,7 @@ static int keep(struct member_op *op)
         d->state = POOL_DEVICE_MEMBER;
         d->removing = d->drained = false;
         d->leaving_blocks = d->stuck_blocks = 0;
-        unpark(op->pool, d);
+        member_unpark(op->pool, d);
         return 0;
 }
 
@@ -266,7 +278,7 @@ static bool joined_more(struct member_op *op)
         }
         d->state = POOL_DEVICE_MEMBER;
         d->confirming = false;
-        unpark(pool, d);
+        member_unpark(pool, d);
         if (op->index == NO_SLOT)
                 return false;
         op->status = check_leave(op, &op->err);
@@ -291,14 +303,28 @@ static void durable(struct ckpt_wait *w, int status)
                 ckpt_start(pool, w);
                 return;
         }
+        if (status == 0 && op->kind == MEMBER_RETURN)
+                member_returned(op);
         member_answer(op, op->status ? op->status : status);
+}
+
+static int change(struct member_op *op)
+{
+        switch (op->kind) {
+        case MEMBER_JOIN:
+                return member_join(op);
+        case MEMBER_LEAVE:
+                return leave(op);
+        case MEMBER_KEEP:
+                return keep(op);
+        default:
+                return member_return(op);
+        }
 }
 
 static void carry_out(struct member_op *op)
 {
-        int rc = op->kind == MEMBER_JOIN    ? member_join(op)
-                 : op->kind == MEMBER_LEAVE ? leave(op)
-                                            : keep(op);
+        int rc = change(op);
 
         if (rc < 0) {
                 member_answer(op, rc);

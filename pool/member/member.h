@@ -11,6 +11,9 @@
  * A device that is LEAVING keeps its data, and its label, until nothing of it counts in a durable
  * root. The root that calls it LEFT has no groups of it any more; only then is its label wiped.
  *
+ * A member that was out of use and is there again keeps its state; nothing is placed on it before a
+ * durable root calls it in use.
+ *
  * Slots and the ids of groups are used again. A group's generation goes on through that: what named
  * a block of an earlier life is known by it.
  *
@@ -24,7 +27,7 @@
 #include "pool/pdev.h"
 #include "pool/root/checkpoint.h"
 
-enum member_kind { MEMBER_JOIN, MEMBER_LEAVE, MEMBER_KEEP };
+enum member_kind { MEMBER_JOIN, MEMBER_LEAVE, MEMBER_KEEP, MEMBER_RETURN };
 
 /* Something asked for, until it is durable. */
 struct member_op {
@@ -39,11 +42,15 @@ struct member_op {
         struct err err;
         void *ctx;
         void (*done)(void *ctx, int status, const struct err *err);
-        /* JOIN (join.c): the device, which becomes the pool's when the state changes */
+        /* JOIN (join.c), RETURN (comeback.c): the device, which becomes the pool's when the state
+         * changes */
         struct zdev *dev;
-        struct zdev_zone *zones; /* owned; all empty, or dead */
+        struct zdev_zone *zones; /* owned; as reported. JOIN: all empty, or dead */
         uint32_t slot;
         uint64_t generation; /* roots of its earlier lives had at most that */
+        struct uuid uuid; /* RETURN: which it is, */
+        uint32_t ring_zone, ring_end; /* and where its label ring stands */
+        bool ring_clean;
         void (*joined)(void *ctx, int status, const struct err *err, uint32_t index);
 };
 
@@ -53,6 +60,8 @@ enum { NO_SLOT = UINT32_MAX };
 void member_poll(struct pool *pool);
 /* Queues an operation. */
 void member_ask(struct member_op *op);
+/* JOIN, RETURN: the device was looked at and prepared; asks, or answers why not. */
+void member_looked_at(struct member_op *op, int status);
 /* Answers and frees it, from the next turn. */
 void member_answer(struct member_op *op, int status);
 /* Whether the device may leave: its data have room elsewhere. */
@@ -60,6 +69,13 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
 void member_leave(struct pool *pool, struct pdev *d, bool remove);
 /* join.c: gives the device its slot and groups. On failure nothing has changed. */
 int member_join(struct member_op *op);
+
+/* comeback.c: gives the device its slot again. On failure nothing has changed. */
+int member_return(struct member_op *op);
+/* A root that says so is durable: it is used like any other. */
+void member_returned(struct member_op *op);
+/* Free zones of the device may be used. */
+void member_unpark(struct pool *pool, struct pdev *d);
 
 /* What a device and a zone must be to hold a pool's data. -EINVAL with text. */
 int member_check_geometry(const struct zdev *dev, struct err *err);

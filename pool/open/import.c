@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEQUENCE_GAP = 1 << 20, GENERATION_GAP = 1 << 16, ROOTS_BEHIND = 16 };
+enum { SEQUENCE_GAP = 1 << 20 };
 
 static void import_free(struct import *im)
 {
@@ -120,7 +120,7 @@ static int match(struct import *im, struct err *err)
                         return err_set(err, EINVAL, "devices %s and %s are the same one",
                                        import_scan_of(im, i)->dev->path, s->dev->path);
                 if (im->root.devices[i].state == ROOT_DEVICE_OUT &&
-                    s->best.generation >= im->root.devices[i].generation + GENERATION_GAP / 2)
+                    s->best.generation >= im->root.devices[i].generation + ROOT_GENERATION_GAP / 2)
                         return err_set(err, EEXIST,
                                        "device %s was used apart from the rest of pool %s, which "
                                        "went on without it; import without the one or the other",
@@ -197,12 +197,7 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
                                (unsigned long long)rd->zone_blocks);
         d->dev = s->dev;
         d->zones = steal_ptr(&s->zones);
-        d->ring_zone = s->best_zone;
-        d->ring_wp = s->best_end;
-        d->ring_durable = true; /* the scan has flushed */
-        d->ring_switch = !s->best_tail_clean || label_both_active(d->zones, d->dev->geo.nr_zones);
-        if (d->ring_switch)
-                d->ring_torn = label_torn_at(&d->zones[s->best_zone]);
+        label_ring_set(d, s->best_zone, s->best_end, s->best_tail_clean);
         if (joining) /* its label is there: the root that ends this import says so */
                 d->state = POOL_DEVICE_MEMBER;
         return 0;
@@ -348,7 +343,7 @@ static int build(struct import *im, struct err *err)
         for (uint32_t i = 0; i < pool->ndevs; i++)
                 pool->nusable += pdev_takes(&pool->devs[i]);
         if (im->absent) /* what the others did meanwhile, if anything, is told apart by that */
-                pool->generation += GENERATION_GAP;
+                pool->generation += ROOT_GENERATION_GAP;
         mark_old(im);
         return identify_root(im, err);
 }

@@ -171,13 +171,8 @@ static int sort_by_group(struct import *im)
 static void look_at_zones(struct pool *pool, struct group *g)
 {
         for (unsigned k = 0; k < g->width; k++) {
-                if (!pdev_usable(member_dev(pool, g, k)))
-                        continue;
-                enum zdev_zone_state state = member_zone(pool, g, k)->state;
-                if (state == ZDEV_ZONE_OFFLINE && g->width > 1)
-                        g->member[k].good = 0;
-                if (state == ZDEV_ZONE_READONLY)
-                        g->failing = true;
+                if (pdev_usable(member_dev(pool, g, k)))
+                        member_zone_seen(g, k, member_zone(pool, g, k)->state);
         }
 }
 

@@ -277,6 +277,15 @@ uint32_t label_torn_at(const struct zdev_zone *z)
         return partial ? (uint32_t)z->wp_block : 0;
 }
 
+void label_ring_set(struct pdev *d, uint32_t zone, uint32_t end, bool tail_clean)
+{
+        d->ring_zone = zone;
+        d->ring_wp = end;
+        d->ring_durable = true; /* the scan has flushed */
+        d->ring_switch = !tail_clean || label_both_active(d->zones, d->dev->geo.nr_zones);
+        d->ring_torn = d->ring_switch ? label_torn_at(&d->zones[zone]) : 0;
+}
+
 static void write_step(struct label_write *w);
 
 static void written(struct pio *p, int status)

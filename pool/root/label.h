@@ -38,6 +38,9 @@ bool label_both_active(const struct zdev_zone *zones, uint32_t nr_zones);
 /* Flushes and reports the device, then reads its rings. */
 void label_scan_start(struct label_scan *s);
 
+/* Where the ring stands, as a scan found it; d->dev and d->zones are set. */
+void label_ring_set(struct pdev *d, uint32_t zone, uint32_t end, bool tail_clean);
+
 struct label_write {
         struct pool *pool;
         struct pdev *pdev;

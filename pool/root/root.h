@@ -64,6 +64,11 @@ enum {
         ROOT_GROUP_BYTES = 96,
         ROOT_MAX_BLOCKS = 1 << 18,
         LABEL_ZONES = 2, /* of every device: label_zones() */
+        /* What an import that goes on without devices raises the generation by: one that was used
+         * apart meanwhile is told by that. */
+        ROOT_GENERATION_GAP = 1 << 16,
+        /* So many roots one device may have missed before it is known to have failed. */
+        ROOTS_BEHIND = 16,
 };
 
 enum root_group_state {

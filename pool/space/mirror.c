@@ -52,6 +52,14 @@ bool group_short(const struct pool *pool, const struct group *g)
         return whole && (g->failing || whole < members_wanted(pool, g));
 }
 
+void member_zone_seen(struct group *g, unsigned k, enum zdev_zone_state state)
+{
+        if (state == ZDEV_ZONE_OFFLINE && g->width > 1)
+                g->member[k].good = 0;
+        if (state == ZDEV_ZONE_READONLY)
+                g->failing = true;
+}
+
 uint32_t members_max_io(const struct pool *pool, const struct group *g)
 {
         uint32_t max = UINT32_MAX;

@@ -30,6 +30,8 @@ unsigned members_whole(const struct pool *pool, const struct group *g);
 unsigned members_wanted(const struct pool *pool, const struct group *g);
 /* It has fewer whole members than it should, or a zone of it fails: what lives there is to move. */
 bool group_short(const struct pool *pool, const struct group *g);
+/* The zone of member k of a sealed group is in that state: it went bad by itself. */
+void member_zone_seen(struct group *g, unsigned k, enum zdev_zone_state state);
 /* The largest transfer that every member's device takes. */
 uint32_t members_max_io(const struct pool *pool, const struct group *g);
 /* The slot whose own zone is the member. */

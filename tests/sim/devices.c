@@ -25,7 +25,7 @@ static uint32_t media_of(struct pool *pool, uint32_t slot)
         return st.path[0] ? (uint32_t)strtoul(st.path + 3, NULL, 10) : MAX_MEDIA; /* "simN" */
 }
 
-static uint32_t slot_of(struct sim *sim, uint32_t media)
+uint32_t devices_slot(struct sim *sim, uint32_t media)
 {
         struct pool_status st;
         pool_get_status(sim->pool, &st);
@@ -127,7 +127,8 @@ static uint32_t pick(struct sim *sim, enum device_fate a, enum device_fate b)
         uint32_t first = (uint32_t)sim_below(sim, sim->nmedia);
         for (uint32_t n = 0; n < sim->nmedia; n++) {
                 uint32_t i = (first + n) % sim->nmedia;
-                if (sim->devices[i].fate == a || sim->devices[i].fate == b)
+                if (!sim->devices[i].away &&
+                    (sim->devices[i].fate == a || sim->devices[i].fate == b))
                         return i;
         }
         return MAX_MEDIA;
@@ -164,7 +165,7 @@ static void add(struct sim *sim, uint32_t old)
         uint32_t i = pick(sim, DEVICE_OUT, DEVICE_OUT);
         if (i == MAX_MEDIA || sim->devices[i].marked)
                 return;
-        uint32_t slot = old < MAX_MEDIA ? slot_of(sim, old) : 0;
+        uint32_t slot = old < MAX_MEDIA ? devices_slot(sim, old) : 0;
         if (sim->devices[i].blank)
                 check_blank(sim, i);
         if (sim->power_lost || (old < MAX_MEDIA && sim->devices[old].fate != DEVICE_IN))
@@ -249,7 +250,8 @@ void devices_act(struct sim *sim)
 {
         if (!sim->scrub_call && !sim->power_lost && sim_chance(sim, 1, 200))
                 scrub(sim);
-        if (!sim->devices_change || sim->device_call || sim->power_lost || !sim_chance(sim, 1, 80))
+        if (!sim->devices_change || sim->device_call || sim->comeback_call || sim->power_lost ||
+            !sim_chance(sim, 1, 80))
                 return;
         uint32_t i = pick(sim, DEVICE_IN, DEVICE_IN);
         switch (sim_below(sim, 6)) {
@@ -267,14 +269,14 @@ void devices_act(struct sim *sim)
                         return;
                 sim_trace(sim, "device %u: keep", i);
                 sim->devices[i].empty = false; /* it may be used before the answer */
-                pool_device_keep(sim->pool, slot_of(sim, i),
+                pool_device_keep(sim->pool, devices_slot(sim, i),
                                  call_new(sim, i, DEVICE_KEEPING, DEVICE_IN), ended);
                 return;
         case 4:
                 if (i == MAX_MEDIA)
                         return;
                 sim_trace(sim, "device %u: evacuate", i);
-                pool_device_evacuate(sim->pool, slot_of(sim, i),
+                pool_device_evacuate(sim->pool, devices_slot(sim, i),
                                      call_new(sim, i, DEVICE_EVACUATING, DEVICE_EVACUATED), ended);
                 return;
         default:
@@ -282,7 +284,7 @@ void devices_act(struct sim *sim)
                 if (i == MAX_MEDIA)
                         return;
                 sim_trace(sim, "device %u: remove", i);
-                pool_device_remove(sim->pool, slot_of(sim, i),
+                pool_device_remove(sim->pool, devices_slot(sim, i),
                                    call_new(sim, i, DEVICE_REMOVING, DEVICE_REMOVED), ended);
         }
 }
@@ -296,6 +298,8 @@ void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *
                 uint32_t gone = MAX_MEDIA;
                 struct pool_status st;
                 bool there[MAX_MEDIA] = {false};
+                for (uint32_t i = 0; i < sim->nmedia; i++)
+                        there[i] = sim->devices[i].away;
                 pool_get_status(pool, &st);
                 for (uint32_t i = 0; i < st.ndevices; i++) {
                         uint32_t m = media_of(pool, i);
@@ -343,9 +347,9 @@ void devices_written(struct sim *sim, uint32_t media)
 
 void devices_power_cut(struct sim *sim)
 {
-        sim->device_call = sim->scrub_call = 0;
+        sim->device_call = sim->scrub_call = sim->comeback_call = 0;
         for (uint32_t i = 0; i < sim->nmedia; i++)
-                sim->devices[i].empty = false;
+                sim->devices[i].empty = sim->devices[i].away = false;
 }
 
 void devices_drop(struct sim *sim, uint32_t media, int status)

@@ -21,9 +21,12 @@ struct sim_device {
         bool listed; /* given to import, as the daemon's file has it */
         bool blank; /* it has left: its label must be gone */
         bool marked; /* it has left, and its label could not be wiped: nobody adds it again */
+        bool away; /* the pool has let go of it, and it is not back yet */
         bool empty; /* nothing may be written to its groups */
 };
 
+/* The slot of a member that is not away. */
+uint32_t devices_slot(struct sim *sim, uint32_t media);
 /* Asks for something, if it is time. */
 void devices_act(struct sim *sim);
 /* An event of the pool about a slot. */

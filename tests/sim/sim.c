@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/comeback.h"
 #include "tests/sim/devices.h"
 #include "tests/sim/life.h"
 #include "tests/sim/media.h"
@@ -117,6 +118,7 @@ bool sim_step(struct sim *sim)
 {
         bool lost_before = sim->power_lost;
         trouble_step(sim);
+        comeback_act(sim);
         bool ticked = sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) <= sim->now_ns;
         if (ticked)
                 pool_tick(sim->pool);

@@ -45,6 +45,8 @@ struct sim {
         uint64_t scrub_call, scrubs; /* as below; scrubs that were through */
         int scrub_told; /* the state users were told last, POOL_SCRUB_NONE: nothing for sure */
         struct list device_pending; /* calls without an answer */
+        uint64_t comeback_call; /* number of the one that gives a device back, 0: none */
+        uint64_t returned; /* devices that came back while the pool was in use */
         uint64_t device_calls, device_call; /* ever; number of the one under way, 0: none */
         uint64_t commands; /* device commands of this power-up, */
         uint64_t progress_at; /* the last of them before a user's operation ended, */
