@@ -92,6 +92,11 @@ static int keep(const struct cli *cli, const struct cli_args *args)
         return leave(cli, args, "device.keep", false);
 }
 
+static int return_device(const struct cli *cli, const struct cli_args *args)
+{
+        return leave(cli, args, "device.return", false);
+}
+
 enum { REPLACE_OVERWRITE, REPLACE_NO_WAIT };
 
 static int replace(const struct cli *cli, const struct cli_args *args)
@@ -223,6 +228,16 @@ const struct cli_command device_commands[] = {
      {{0}},
      keep,
      NULL},
+    {"device",
+     "return",
+     "POOL DEVICE",
+     2,
+     2,
+     "Take a member back that was lost or failed, and is there again.",
+     {{0}},
+     return_device,
+     "What changed meanwhile is made anew there. A device that is missing is taken back by itself\n"
+     "when it is at its path again."},
     {"device",
      "scrub",
      "POOL",

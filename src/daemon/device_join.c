@@ -88,6 +88,7 @@ static void finish(struct loop_defer *defer)
                 worker_submit(j->p->daemon->worker, &j->job);
                 return;
         }
+        dpool_devices_save(j->p);
         log_info("pool", "%s: device %s added", j->p->spec.name, j->path);
         eventlog_emit("device-added", "\"pool\":\"%s\",\"path\":\"%s\"", j->p->spec.name, j->path);
         control_reply(j->req, report_pool(j->p));

@@ -13,6 +13,12 @@ void device_evacuate(struct control_request *req, void *ctx);
 void device_keep(struct control_request *req, void *ctx);
 void device_wait(struct control_request *req, void *ctx);
 
+/* device_return.c */
+struct dpool;
+void device_return(struct control_request *req, void *ctx);
+/* Takes a device back that was missing and is there again, if one is. Cheap: for every tick. */
+void device_return_look(struct dpool *p);
+
 /* device_scrub.c */
 void device_scrub(struct control_request *req, void *ctx);
 

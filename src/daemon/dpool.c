@@ -10,6 +10,7 @@
 #include "base/eventlog.h"
 #include "base/log.h"
 #include "control/params.h"
+#include "daemon/device_methods.h"
 #include "daemon/dvol.h"
 #include "daemon/files.h"
 #include "migrate/owner/record.h"
@@ -300,6 +301,7 @@ static void tick_fire(struct loop_timer *t)
 
         uint64_t next = pool_next_tick_ns(p->pool);
         loop_timer_arm(p->daemon->loop, t, MIN(MAX(next, now + TICK_MIN_NS), now + TICK_MAX_NS));
+        device_return_look(p);
         pool_tick(p->pool); /* may end the pool, and stop the ticking */
 }
 

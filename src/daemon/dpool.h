@@ -58,6 +58,8 @@ struct dpool {
         struct list volumes; /* struct dvol */
         unsigned changing; /* changes of volumes and devices under way */
         const char *joining; /* path of the device that is being added; NULL: none */
+        uint64_t look_ns; /* when devices that are missing are looked for next */
+        char not_back[504]; /* why one that was found was refused last, "": none was */
         bool held; /* writes wait for space */
         struct loop_timer tick;
         struct loop_defer wake; /* the pool asked for a tick at once */
@@ -109,6 +111,8 @@ int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
 /* Notes which device is at which path, and takes those off the list that are not the pool's: they
  * have left, or never joined. True: the list has changed. */
 bool dpool_devices_known(struct dpool *p);
+/* Stores the list after that; what goes wrong is logged. */
+void dpool_devices_save(struct dpool *p);
 /* pool: p's, which may still be being imported. */
 void dpool_device_event(struct dpool *p, struct pool *pool, const struct pool_event *e);
 

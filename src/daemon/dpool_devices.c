@@ -102,6 +102,12 @@ bool dpool_devices_known(struct dpool *p)
         return changed;
 }
 
+void dpool_devices_save(struct dpool *p)
+{
+        if (dpool_devices_known(p))
+                save(p);
+}
+
 int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
                   struct pool_device_status *ret_status)
 {

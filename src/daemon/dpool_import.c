@@ -185,14 +185,13 @@ static void tell_missing(const struct dpool *p)
 static void settle_list(struct import *im)
 {
         struct dpool *p = im->p;
-        struct err err = ERR_INIT;
 
         if (im->without[0])
                 log_warn("pool", "%s: not used: %s", p->spec.name, im->without);
-        if (dpool_devices_known(p) && im->keep_failed &&
-            dpool_store_save(p->daemon, &p->spec, &err) < 0)
-                log_warn("pool", "%s: the list of devices could not be stored: %s", p->spec.name,
-                         err.msg);
+        if (im->keep_failed)
+                dpool_devices_save(p);
+        else
+                dpool_devices_known(p); /* it is stored with the answer */
         tell_missing(p);
 }
 

@@ -168,6 +168,7 @@ int pool_register_methods(struct daemon *d)
             {"device.add", device_add},
             {"device.replace", device_replace},
             {"device.remove", device_remove},
+            {"device.return", device_return},
             {"device.evacuate", device_evacuate},
             {"device.keep", device_keep},
             {"device.wait", device_wait},

@@ -107,5 +107,35 @@ def test_a_start_does_not_go_on_without_the_only_copy(daemon, tool):
         w.check()
 
 
+def test_a_device_comes_back_while_the_pool_is_in_use(daemon, tool):
+    with Daemon(daemon, tool, AT_ONCE) as d:
+        d.start()
+        w = make(d, "a", "b", "c")
+        d.kill()
+        away(d, "c")
+        d.start()
+        with w:  # writes go on all the while
+            rounds = w.rounds
+            wait_for("something is written", lambda: w.rounds > rounds + 3)
+            back(d, "c")
+            wait_for("it is taken back by itself", lambda: not devices(d)["c"]["missing"])
+        rebuilt(d)
+        assert devices(d)["c"]["stale_bytes"] == 0
+        assert [e["path"] for e in d.events() if e["event"] == "device-returned"] == [str(d.dir / "c")]
+        w.check()
+        d.kill()
+        away(d, "a")  # now c has its share of everything
+        d.start()
+        w.check()
+        os.rename(d.dir / "a.away", d.dir / "elsewhere")
+        d.cli("pool", "create", "other", "--device", device(d, "stranger"), "--no-import")
+        refused("belongs to pool 'other'", d.cli, "device", "return", "tank", d.dir / "stranger")
+        d.cli("device", "return", "tank", d.dir / "elsewhere")
+        assert stored(d) == ["b", "c", "elsewhere"], stored(d)
+        refused("in use", d.cli, "device", "return", "tank", d.dir / "b")
+        rebuilt(d)
+        w.check()
+
+
 if __name__ == "__main__":
     run_tests(globals())
