@@ -87,7 +87,7 @@ static void finish(struct req *r)
                 pool_block_put(r->pool, r->edge_buf[i]);
         space_unclaim(r->pool, &r->claim);
         if (r->vol)
-                lock_release(r->vol, &r->lock);
+                lock_release(&r->vol->locks, &r->lock);
         pool_release(r);
         io->done(io, status);
 }
@@ -386,7 +386,7 @@ static void unhold(struct req *r)
 
         list_del(&r->held);
         r->is_held = false;
-        r->lock.idle = false;
+        lock_clear_idle(&r->vol->locks, &r->lock);
         pool->nheld--;
         if (!pool->nheld && pool->held_event) {
                 pool->held_event = false;
@@ -439,7 +439,7 @@ static void try_start(struct req *r)
         list_add_tail(&pool->held, &r->held);
         r->is_held = true;
         pool->nheld++;
-        lock_set_idle(r->vol, &r->lock);
+        lock_set_idle(&r->vol->locks, &r->lock);
         if (!pool->held_event) {
                 pool->held_event = true;
                 pool_event_send(pool, POOL_EVENT_HELD, 0, 0, NULL, 0);
@@ -487,15 +487,16 @@ void held_resume(struct pool *pool)
                         return;
                 if (!r->npins) {
                         if (!space_admits(pool, r->lacks, r->lacks_pages, r->vol->copies) ||
-                            !lock_may_resume(r->vol, &r->lock))
+                            !lock_may_resume(&r->vol->locks, &r->lock))
                                 return;
-                        r->lock.idle = false; /* from here on it holds pages of the tree */
+                        lock_clear_idle(&r->vol->locks,
+                                        &r->lock); /* from here on it holds pages of the tree */
                         if (!pin_pages(r))
                                 return;
                 }
                 if (!try_admit(r)) {
                         unpin(r);
-                        lock_set_idle(r->vol, &r->lock);
+                        lock_set_idle(&r->vol->locks, &r->lock);
                         return;
                 }
                 unhold(r);
@@ -563,7 +564,7 @@ static void start(struct volume *vol, struct volume_io *io)
         r->lock.first = r->first;
         r->lock.end = r->end;
         r->lock.grant = granted;
-        if (lock_take(vol, &r->lock))
+        if (lock_take(&vol->locks, &r->lock))
                 granted(&r->lock);
 }
 

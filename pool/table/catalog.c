@@ -131,7 +131,7 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         vol->context = NULL;
         vol->pins = 0;
         vol->going = vol->unreapable = false;
-        list_init(&vol->locks);
+        vol->locks = (struct lock_set){0};
         list_init(&vol->node);
         list_init(&vol->reap);
         list_add_tail(&pool->nodes, &vol->all);
@@ -308,70 +308,4 @@ void volume_set_context(struct volume *vol, void *context)
 void *volume_context(const struct volume *vol)
 {
         return vol->context;
-}
-
-/* ---- locks ---- */
-
-static bool overlap(const struct lock *a, const struct lock *b)
-{
-        return a->first < b->end && b->first < a->end;
-}
-
-static bool lock_free(struct volume *vol, const struct lock *l)
-{
-        struct lock *before;
-
-        list_for_each (before, &vol->locks, node) {
-                if (before == l)
-                        break;
-                if (overlap(before, l) && !(l->over_idle && before->idle))
-                        return false;
-        }
-        return true;
-}
-
-void lock_set_idle(struct volume *vol, struct lock *l)
-{
-        struct lock *w;
-
-        l->idle = true;
-        list_for_each (w, &vol->locks, node) {
-                if (w->granted || !w->over_idle || !overlap(w, l) || !lock_free(vol, w))
-                        continue;
-                w->granted = true;
-                w->grant(w);
-        }
-}
-
-bool lock_may_resume(const struct volume *vol, const struct lock *l)
-{
-        const struct lock *other;
-
-        list_for_each (other, &vol->locks, node) {
-                if (other != l && other->over_idle && other->granted && overlap(other, l))
-                        return false;
-        }
-        return true;
-}
-
-bool lock_take(struct volume *vol, struct lock *l)
-{
-        list_add_tail(&vol->locks, &l->node);
-        l->granted = lock_free(vol, l);
-        return l->granted;
-}
-
-void lock_release(struct volume *vol, struct lock *l)
-{
-        struct list *node = l->node.next;
-
-        list_del(&l->node);
-        while (node != &vol->locks) {
-                struct lock *w = list_entry(node, struct lock, node);
-                node = node->next;
-                if (w->granted || !overlap(w, l) || !lock_free(vol, w))
-                        continue;
-                w->granted = true;
-                w->grant(w); /* may queue, never releases from inside */
-        }
 }

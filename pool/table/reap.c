@@ -48,7 +48,6 @@ int reap_init(struct pool *pool)
                 return -ENOMEM;
         pool->reaper->pool = pool;
         list_init(&pool->reaper->nodes);
-        list_init(&pool->reaper->lock.node);
         return 0;
 }
 
@@ -97,7 +96,7 @@ static void end(struct reaper *r)
         pin_drop(&r->pin[0]);
         pin_drop(&r->pin[1]);
         if (vol)
-                lock_release(vol, &r->lock);
+                lock_release(&vol->locks, &r->lock);
         r->busy = false;
 }
 
@@ -218,8 +217,7 @@ static void step(struct reaper *r)
         r->vol = r->heir->vol;
         r->lock =
             (struct lock){.first = r->first, .end = r->end, .over_idle = true, .grant = granted};
-        list_init(&r->lock.node);
-        if (lock_take(r->vol, &r->lock))
+        if (lock_take(&r->vol->locks, &r->lock))
                 pin_pages(r);
 }
 

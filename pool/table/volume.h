@@ -1,10 +1,11 @@
-/* Volumes, their inodes and range locks (catalog.c, volume.c). */
+/* Volumes and their inodes (catalog.c, volume.c). */
 #ifndef ZONEPOOL_POOL_TABLE_VOLUME_H
 #define ZONEPOOL_POOL_TABLE_VOLUME_H
 
 #include "base/list.h"
 #include "base/uuid.h"
 #include "pool/pool.h"
+#include "pool/table/lock.h"
 #include "pool/table/table.h"
 
 /* What has an inode: a volume; one of its snapshots; or what is left of one of these that was
@@ -34,7 +35,7 @@ struct volume {
         uint8_t owner[VOLUME_OWNER_MAX];
         uint16_t owner_len;
         void *context;
-        struct list locks; /* struct lock, in order of arrival */
+        struct lock_set locks;
 };
 
 enum { INODE_FIXED = 272, OWNER_FIXED = 20 }; /* bytes in front of what is variable */
@@ -58,23 +59,5 @@ struct volume *node_by_uuid(struct pool *pool, const struct uuid *uuid); /* also
 bool volume_name_valid(const char *name);
 /* v has that name among the snapshots of a volume; of NULL: among the volumes. */
 bool node_has_name(const struct volume *v, const char *name, const struct uuid *of);
-
-/* A range of a volume's blocks that one operation works on. Granted in order of arrival; two that
- * overlap are never granted together. */
-struct lock {
-        struct list node;
-        uint64_t first, end;
-        bool granted;
-        bool idle; /* granted, and has nothing in flight: waits for space */
-        bool over_idle; /* does not wait for idle ones */
-        void (*grant)(struct lock *l); /* not from inside lock_take */
-};
-/* True: granted at once. */
-bool lock_take(struct volume *vol, struct lock *l);
-void lock_release(struct volume *vol, struct lock *l);
-/* It is granted and waits for space: those that need not wait for it are granted. */
-void lock_set_idle(struct volume *vol, struct lock *l);
-/* An idle one may go on: nobody works on its range. */
-bool lock_may_resume(const struct volume *vol, const struct lock *l);
 
 #endif

@@ -25,7 +25,7 @@ static void unlock(struct vop *c)
         if (!c->locked)
                 return;
         c->locked = false;
-        lock_release(c->vol, &c->lock);
+        lock_release(&c->vol->locks, &c->lock);
 }
 
 void vop_free(struct vop *c)
@@ -211,7 +211,7 @@ void vop_start(struct vop *c)
         } else if (c->flush_first) {
                 c->flush.done = flushed_before;
                 flush_add(pool, &c->flush);
-        } else if (!c->locked || lock_take(c->vol, &c->lock)) {
+        } else if (!c->locked || lock_take(&c->vol->locks, &c->lock)) {
                 queue(c);
         }
         if (!pool->settling)
@@ -225,7 +225,6 @@ struct vop *vop_new(struct pool *pool, struct volume *vol, uint8_t type, uint32_
         if (!c)
                 return NULL;
         list_init(&c->node);
-        list_init(&c->lock.node);
         c->pool = pool;
         c->vol = vol;
         c->item = item_new(pool, type, vol ? vol->tree->id : 0, 0);
