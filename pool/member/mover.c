@@ -183,7 +183,7 @@ static void queue_some(struct mover *m)
 {
         struct pool *pool = m->pool;
         struct stream *s =
-            pool_stream(pool, lifetime_of_moved(pool, m->patrol.group), m->patrol.group->copies);
+            pool_stream(pool, lifetime_of_moved(m->patrol.group), m->patrol.group->copies);
         uint32_t most = MIN((uint32_t)AT_ONCE, MAX(pool->min_cap / 2, 1u)), n = 0;
 
         for (; n < most && m->nitems; n++) {

@@ -176,8 +176,7 @@ static void moved(struct item *it, int status)
 /* All at once, so that they share a header. */
 static void queue_moves(struct cleaner *c)
 {
-        struct stream *s =
-            pool_stream(c->pool, lifetime_of_moved(c->pool, c->victim), c->victim->copies);
+        struct stream *s = pool_stream(c->pool, lifetime_of_moved(c->victim), c->victim->copies);
 
         while (!list_empty(&c->items)) {
                 struct item *it = list_first(&c->items, struct item, node);
