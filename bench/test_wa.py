@@ -12,8 +12,12 @@ for row in rows:
     print(row)
     depth1 = row["depth"] == 1
     # a write of its own carries a header, so depth 1 doubles at least what users write
-    assert (2 if depth1 else 1) <= row["wa"] < 12, row
-    assert abs(row["wa"] - 1 - row["moved"] - row["tables"] - row["overhead"]) < .001, row
+    assert (2 if depth1 else 1) <= row["wa_written"] < 12, row
+    parts = 1 - row["absorbed"] + row["moved"] + row["tables"] + row["overhead"]
+    assert abs(row["wa"] - parts) < .001, row
+    assert abs(row["wa_written"] * (1 - row["absorbed"]) - row["wa"]) < .001, row
+    assert 0 <= row["absorbed"] < (.001 if depth1 else .9), row
+    assert row["absorbed"] > .05 or depth1 or row["workload"] != "zipf0.99", row
     assert row["overhead"] > 0 and row["tables"] > 0 and row["moved"] >= 0, row
     assert 0.3 < row["u_eff"] < 1 and row["limit"] >= 1, row
     assert 0 < row["free"] < 0.5 and 0 <= row["tails"] < 0.2, row

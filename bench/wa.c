@@ -283,32 +283,36 @@ static void print_row(const struct run *r, const struct row *row, const struct d
         struct pool_status st;
 
         pool_get_status(r->rig.pool, &st);
-        double user = (double)(st.user_write_bytes - st0->user_write_bytes) / ZP_BLOCK;
+        double absorbed = (double)(st.absorbed_write_bytes - st0->absorbed_write_bytes) / ZP_BLOCK;
+        double user = (double)(st.user_write_bytes - st0->user_write_bytes) / ZP_BLOCK + absorbed;
         double all = (double)(after.written_blocks - before->written_blocks);
         double moved = (double)(st.clean_write_bytes - st0->clean_write_bytes) / ZP_BLOCK;
         double tables = (double)(st.table_write_bytes - st0->table_write_bytes) / ZP_BLOCK;
         double u = r->u_sum / r->nsamples, wa = all / user, limit = limit_of(r, row, u);
         double free = r->free_sum / r->nsamples, tails = r->tails_sum / r->nsamples;
         double finished = (double)(after.finished_blocks - before->finished_blocks) / user;
+        double once = all / (user - absorbed);
         double batch = all / (double)(after.writes - before->writes);
 
         if (r->setup->json)
                 printf("{\"bench\":\"wa\",\"workload\":\"%s\",\"devices\":%u,\"u_eff\":%.4f,"
                        "\"wa\":%.4f,\"limit\":%.4f,\"ratio\":%.4f,\"depth\":%u,\"u\":%.2f,"
                        "\"moved\":%.4f,\"tables\":%.4f,\"overhead\":%.4f,\"free\":%.4f,"
+                       "\"absorbed\":%.4f,\"wa_written\":%.4f,"
                        "\"tails\":%.4f,\"finished\":%.4f,\"write_blocks\":%.1f,"
                        "\"live_blocks\":%llu,\"user_blocks\":%.0f}\n",
                        workload_name[row->kind], row->devices, u, wa, limit,
                        limit > 0 ? wa / limit : 0, r->depth, row->u, moved / user, tables / user,
-                       wa - 1 - (moved + tables) / user, free, tails, finished, batch,
-                       (unsigned long long)r->live, user);
+                       (all - moved - tables) / user - (1 - absorbed / user), free, absorbed / user,
+                       once, tails, finished, batch, (unsigned long long)r->live, user);
         else
                 printf("%-9s %u dev  depth %-4u u_eff %.4f  wa %.4f  limit %.4f  ratio %.4f"
-                       "  moved %.3f tables %.3f overhead %.3f free %.3f tails %.4f"
-                       " finished %.4f write %.0f\n",
+                       "  absorbed %.3f written %.4f moved %.3f tables %.3f overhead %.3f free %.3f"
+                       " tails %.4f finished %.4f write %.0f\n",
                        workload_name[row->kind], row->devices, r->depth, u, wa, limit,
-                       limit > 0 ? wa / limit : 0, moved / user, tables / user,
-                       wa - 1 - (moved + tables) / user, free, tails, finished, batch);
+                       limit > 0 ? wa / limit : 0, absorbed / user, once, moved / user,
+                       tables / user, (all - moved - tables) / user - (1 - absorbed / user), free,
+                       tails, finished, batch);
         fflush(stdout);
 }
 

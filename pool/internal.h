@@ -124,6 +124,7 @@ struct pool {
         struct scrub *scrub;
         struct list member_ops; /* devices that are to come or go */
         uint64_t requests; /* of users, ever */
+        uint64_t absorbed_blocks; /* written by users, and by a later write in their place */
         struct list deferred;
         struct list blocks; /* free block buffers, */
         struct list slabs; /* and what they are cut from */

@@ -432,6 +432,7 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .copies = pool->copies,
             .healed_blocks = pool->healed,
             .user_write_bytes = pool->user_blocks * ZP_BLOCK,
+            .absorbed_write_bytes = pool->absorbed_blocks * ZP_BLOCK,
             .device_write_bytes = pool->device_blocks * ZP_BLOCK,
             .clean_write_bytes = pool->clean_blocks * ZP_BLOCK,
             .table_write_bytes = pool->table_blocks * ZP_BLOCK,

@@ -193,6 +193,9 @@ struct pool_status {
         uint64_t lost_bytes; /* live data of which no device in use has a whole copy */
         uint64_t healed_blocks; /* since the import */
         uint64_t user_write_bytes, device_write_bytes, clean_write_bytes, table_write_bytes;
+        uint64_t absorbed_write_bytes; /* since the import, and not in user_write_bytes: writes that
+                                          waited, and were written by a later one of the same
+                                          range */
         uint64_t held_requests;
         uint64_t table_bytes; /* all pages of all block tables, */
         uint64_t table_cache_bytes; /* RAM that those take which are there, */

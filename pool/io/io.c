@@ -1,7 +1,8 @@
 /* Requests on volumes. A write goes through: lock of its blocks -> their table pages into RAM ->
  * admission (space) -> edges read that it covers only in part -> one item a block in the user
  * stream
- * -> applied -> done, or a flush first (FUA).
+ * -> applied -> done, or a flush first (FUA). A write that waits for its lock may be written by a
+ * later one of the same range.
  *
  * Admission counts blocks the write will map and pages it may add. What overwrites mapped blocks
  * alone needs nothing and is never refused; it waits in the stream until cleaning has made room.
@@ -18,6 +19,8 @@ struct req {
         struct lock lock;
         struct deferred later;
         struct list held; /* pool.held */
+        struct list older; /* writes of the same range it is written instead of, by arrival, */
+        struct list instead; /* or the place in that list */
         struct flush_wait flush;
         struct volume *vol;
         struct pool *pool;
@@ -77,11 +80,29 @@ static void unpin(struct req *r)
         r->loading = 0;
 }
 
+static void answer_older(struct pool *pool, struct list *older, uint64_t blocks, int status)
+{
+        while (!list_empty(older)) {
+                struct req *r = list_first(older, struct req, instead);
+                struct volume_io *io = r->io;
+
+                list_del(&r->instead);
+                pool_release(r);
+                pool->absorbed_blocks += status < 0 ? 0 : blocks;
+                io->done(io, status);
+        }
+}
+
 static void finish(struct req *r)
 {
+        struct pool *pool = r->pool;
         struct volume_io *io = r->io;
+        uint64_t blocks = r->end - r->first;
         int status = r->status;
+        struct list older;
 
+        list_init(&older);
+        list_splice_tail(&older, &r->older);
         unpin(r);
         for (int i = 0; i < r->nedges; i++)
                 pool_block_put(r->pool, r->edge_buf[i]);
@@ -89,6 +110,7 @@ static void finish(struct req *r)
         if (r->vol)
                 lock_release(&r->vol->locks, &r->lock);
         pool_release(r);
+        answer_older(pool, &older, blocks, status);
         io->done(io, status);
 }
 
@@ -541,6 +563,29 @@ static int check(const struct volume *vol, const struct volume_io *io)
         return sum == io->length_bytes ? 0 : -EINVAL;
 }
 
+/* A write that waits for its lock when another of exactly its range comes is never written: both
+ * are under way, so that it may have been overwritten before anybody could see it. The later one
+ * takes its place, and both are answered when that is through. Between the two nothing has come
+ * that would tell them apart, a snapshot or a discard for instance: that would be the last to
+ * overlap. */
+static bool takes_place(struct volume *vol, struct req *r)
+{
+        struct lock *last = lock_last(&vol->locks, r->first, r->end);
+
+        if (!last || last->granted || last->grant != granted)
+                return false;
+        struct req *w = container_of(last, struct req, lock);
+        struct volume_io *old = w->io, *io = r->io;
+        if (old->op != VOLUME_WRITE || io->op != VOLUME_WRITE ||
+            old->offset_bytes != io->offset_bytes || old->length_bytes != io->length_bytes ||
+            old->fua != io->fua || old->no_hold != io->no_hold)
+                return false;
+        w->io = io;
+        r->io = old;
+        list_add_tail(&w->older, &r->instead);
+        return true;
+}
+
 static void start(struct volume *vol, struct volume_io *io)
 {
         struct pool *pool = vol->pool;
@@ -553,6 +598,8 @@ static void start(struct volume *vol, struct volume_io *io)
         r->pool = pool;
         r->io = io;
         list_init(&r->held);
+        list_init(&r->older);
+        list_init(&r->instead);
         if (io->op == VOLUME_FLUSH) {
                 r->flush.done = flushed;
                 flush_add(pool, &r->flush);
@@ -564,7 +611,7 @@ static void start(struct volume *vol, struct volume_io *io)
         r->lock.first = r->first;
         r->lock.end = r->end;
         r->lock.grant = granted;
-        if (lock_take(&vol->locks, &r->lock))
+        if (!takes_place(vol, r) && lock_take(&vol->locks, &r->lock))
                 granted(&r->lock);
 }
 

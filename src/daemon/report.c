@@ -92,7 +92,8 @@ static json_t *options(const struct dpool *p)
 
 static json_t *counters(const struct pool_status *st)
 {
-        return json_pack("{s:o, s:o, s:o, s:o}", "user_write_bytes", u64(st->user_write_bytes),
+        return json_pack("{s:o, s:o, s:o, s:o, s:o}", "user_write_bytes", u64(st->user_write_bytes),
+                         "absorbed_write_bytes", u64(st->absorbed_write_bytes),
                          "device_write_bytes", u64(st->device_write_bytes), "clean_write_bytes",
                          u64(st->clean_write_bytes), "table_write_bytes",
                          u64(st->table_write_bytes));
