@@ -26,3 +26,12 @@ for row in rows:
         assert row["moved"] > 0.2, row  # live blocks fill most of the pool: they must be moved
 by_u = {r["u"]: r["wa"] for r in rows if r["workload"] == "uniform" and r["devices"] == 1 and r["depth"] > 1}
 assert by_u[.7] < by_u[.8] < by_u[.9], by_u
+
+# Full, and with fewer blocks in a group than there are table pages: groups come back without a checkpoint for each.
+argv = [sys.argv[1], "wa", "--json", "--no-limits", "--zones", "768", "--blocks", "64", "--settle", "0", "--measure", "1",
+        "--only", "uniform@0.90/1/256"]
+run = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=240)
+rows = [json.loads(line) for line in run.stdout.splitlines()]
+assert run.returncode == 0 and len(rows) == 1, (run.returncode, len(rows))
+print(rows[0])
+assert rows[0]["tables"] < .3, rows[0]

@@ -50,6 +50,17 @@ static bool worth_it(const struct group *g, bool hurry)
         return hurry ? takes < g->cap : takes < g->cap - g->cap / 8;
 }
 
+/* What must be written before the group is free: of a table group that is wanted at once, a
+ * checkpoint with all pages that have changed. It is the last choice where that is all it gives. */
+static double share_moved(const struct pool *pool, const struct group *g, bool hurry)
+{
+        uint64_t takes = g->live;
+
+        if (hurry && g->cls == CLASS_TABLE)
+                takes = MIN(takes + pool->ndirty, g->cap - 1u);
+        return (double)takes / g->cap;
+}
+
 struct group *victim_choose(struct pool *pool)
 {
         struct group *best = NULL;
@@ -62,7 +73,7 @@ struct group *victim_choose(struct pool *pool)
                         continue;
                 if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
                         continue;
-                double u = (double)g->live / g->cap;
+                double u = share_moved(pool, g, hurry);
                 double age = (double)(pool->user_blocks - MIN(g->sealed, pool->user_blocks) + 1);
                 double score = hurry ? 1 - u : (1 - u) * age / u;
                 if (score > best_score) {
