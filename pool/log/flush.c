@@ -57,10 +57,12 @@ static void finish(struct pool *pool)
                 list_add_tail(&pool->flush_waits, &wait->node);
         }
         bool lost = pool->unrecorded && pool->readonly && !pool->flush_status;
+        /* to who waits -ENODEV would be that too few devices are there and nothing was done */
+        int status = lost || pool->flush_status == -ENODEV ? -EIO : pool->flush_status;
         while (!list_empty(&done)) {
                 struct flush_wait *w = list_first(&done, struct flush_wait, node);
                 list_del(&w->node);
-                w->done(w, lost ? -EIO : pool->flush_status);
+                w->done(w, status);
         }
 }
 
