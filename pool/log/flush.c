@@ -6,8 +6,8 @@
  * P2: after the last device's flush completed, everything up to flush_covers is durable; headers
  * from then on say so (durable mark).
  *
- * A device that failed is left out where others have all it holds, but only once a root says that
- * it failed (fault.c); until then the callers wait.
+ * Where others have all that a device holds it is tried again, and left out when it has failed; but
+ * only once a root says that it did (fault.c). Until then the callers wait.
  */
 #include "pool/internal.h"
 #include "pool/space/mirror.h"
@@ -85,8 +85,13 @@ static void device_flushed(struct pio *p, int status)
                 bool joins = f->dev->state == POOL_DEVICE_JOINING;
                 if (joins || (++f->dev->flush_failures >= MAX_FLUSH_FAILURES && pool->nusable > 1))
                         device_fail(pool, f->dev, status);
-                if (!pdev_usable(f->dev) && !device_has_sole(pool, f->dev))
-                        status = 0; /* others have all of it */
+                if (!device_has_sole(pool, f->dev)) { /* others have all of it */
+                        if (pdev_usable(f->dev) && pool->nusable > 1) {
+                                pio_submit(pool, f->dev->dev, p);
+                                return;
+                        }
+                        status = pdev_usable(f->dev) ? status : 0;
+                }
                 if (status < 0)
                         pool->flush_status = status;
         }
