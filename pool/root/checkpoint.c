@@ -121,11 +121,12 @@ static void end(struct pool *pool, int status)
         } else if (c->again || status < 0) {
                 c->again = false;
                 ckpt_start(pool, NULL);
-                if (status < 0 && pool->unrecorded && pool->nusable) /* goes on without a device */
+                /* the next one goes without the device or zone that failed this one, or is the last */
+                if (status < 0 && (pool->running || (pool->unrecorded && pool->nusable)))
                         list_splice_tail(&c->waits, &waits);
                 list_splice_tail(&c->waits, &c->next);
         }
-        /* whatever it was that failed this time */
+        /* what fails three times is read-only, whatever it was that failed the last time */
         tell(&waits, status < 0 && pool->readonly && pool->running ? -EROFS : status);
 }
 
