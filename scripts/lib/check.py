@@ -23,7 +23,7 @@ STEP_TIMEOUT_S = 1500
 
 SEEDS, SEEDS_FULL = 2000, 50000
 BRINK_SEEDS = 1000
-STATES, STATES_FULL = 10000, 0  # bounds of the crash enumeration; 0: its own
+STATES, STATES_FULL, STATES_LEAST = 10000, 0, 100000  # bounds of the crash enumeration; 0: its own, which is at least that
 FUZZ_SECONDS = int(os.environ.get("ZONEPOOL_FUZZ_SECONDS", 60))
 
 SANITIZER_ENV = {
@@ -158,7 +158,7 @@ def step_sim(options):
     argv = [ROOT / "scripts/sim", "--exhaustive"] + (["--states", states] if states else [])
     status, tail, seconds = run("exhaustive", argv, timeout_s=7200 if options.full else 600)
     match = re.fullmatch(r"sim: exhaustive states=(\d+) pruned=\d+ lost=0", tail[-1] if tail else "")
-    good = status == 0 and match and int(match[1]) >= states // 2
+    good = status == 0 and match and int(match[1]) >= (states or STATES_LEAST)
     RESULTS.add("ok" if good else "FAIL", "sim", "every short sequence, every crash", seconds, tail[-1] if tail else "")
     if not good:
         show(tail)

@@ -13,7 +13,7 @@ struct base bases[] = {
      .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
      .data_blocks = 8,
      .hole_blocks = 6,
-     .ops = "WOFUDNXRAKEH"},
+     .ops = "WOFUDSLXPVNRAKEH"},
     /* two devices that differ, one with conventional zones and with as few open as a pool takes;
      * hardly any RAM for table pages */
     {.name = "pair",
@@ -29,7 +29,7 @@ struct base bases[] = {
      .data_blocks = 8,
      .hole_blocks = 6,
      .small_cache = true,
-     .ops = "WOFUDNXRAKG"},
+     .ops = "WOFUDSLXNRAKG"},
     /* so far written that cleaning runs, the label ring at its end */
     {.name = "aged",
      .ndisks = 1,
@@ -43,7 +43,42 @@ struct base bases[] = {
      .hole_blocks = 6,
      .rounds = 3,
      .ring_end = true,
-     .ops = "WOFUDNXRAKCEHB"},
+     .ops = "WOFUDSXNRAKCEHB"},
+    /* a snapshot and a clone share blocks that are cleaned */
+    {.name = "family",
+     .ndisks = 1,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
+     .family = true,
+     .data_blocks = 48,
+     .hole_blocks = 6,
+     .rounds = 3,
+     .ops = "WOFUDSLXPVKC"},
+    /* everything twice, on two devices */
+    {.name = "mirror",
+     .ndisks = 2,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16},
+               {.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
+     .copies = 2,
+     .data_blocks = 64,
+     .hole_blocks = 6,
+     .rounds = 3,
+     .ops = "WOFUDSLXKCG"},
+    /* everything twice, on three devices that differ */
+    {.name = "three",
+     .ndisks = 3,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16},
+               {.nr_zones = 16, .zone_blocks = 40, .capacity_blocks = 36, .max_io_blocks = 8},
+               {.nr_zones = 18,
+                .nr_conventional = 2,
+                .zone_blocks = 32,
+                .capacity_blocks = 28,
+                .max_open = 6,
+                .max_active = 6,
+                .max_io_blocks = 16}},
+     .copies = 2,
+     .data_blocks = 12,
+     .hole_blocks = 6,
+     .ops = "WOFUDSLXKG"},
 };
 const unsigned nbases = ARRAY_SIZE(bases);
 
@@ -68,7 +103,8 @@ static void create(struct base *b, unsigned volume, const char *name, uint32_t n
                                    .uuid = volume_uuid_of(volume),
                                    .size_bytes = (uint64_t)nblocks * ZP_BLOCK,
                                    .owner = &owner,
-                                   .owner_len = 1};
+                                   .owner_len = 1,
+                                   .copies = b->copies};
         volume_create(b->stage.pool, &spec, &c, created);
         stage_run(&b->stage, &c.done, "create");
         if (c.status < 0)
@@ -77,6 +113,7 @@ static void create(struct base *b, unsigned volume, const char *name, uint32_t n
         v->created = v->exists = 0;
         v->nblocks.value = nblocks;
         v->owner.value = owner;
+        v->copies = b->copies;
 }
 
 /* Of the label ring's zone in use. */
@@ -99,10 +136,17 @@ static void write_all(struct base *b, struct script *sc, unsigned round)
                 if (round && (i / REQUEST_BLOCKS + round) % 3 == 0)
                         continue;
                 sc->nrequests = 0;
-                b->history.next_tag = (uint8_t)(round + 1); /* one for all of the round */
+                b->history.next_tag = (uint8_t)(2 * round + 1); /* one for all of the round */
                 script_write(sc, MAIN, i, n, false);
                 script_wait(sc);
         }
+}
+
+static void make(struct script *sc, char op)
+{
+        if (!script_start(sc, op))
+                case_fail("the base cannot be made");
+        script_wait(sc);
 }
 
 void base_make(struct base *b)
@@ -112,6 +156,7 @@ void base_make(struct base *b)
         case_now.doing = "making the base";
         stage_init(&b->stage);
         history_init(&b->history);
+        b->copies = MAX(b->copies, (uint8_t)1);
         b->stage.ndisks = b->ndisks;
         for (uint32_t i = 0; i < b->ndisks; i++)
                 b->stage.disks[i] = disk_new(&b->specs[i], i, &b->stage.numbers);
@@ -123,8 +168,13 @@ void base_make(struct base *b)
         script_init(&sc, &b->stage, &b->history, b);
         create(b, MAIN, "main", b->data_blocks + b->hole_blocks);
         create(b, OTHER, "other", 4);
-        for (unsigned round = 0; round <= b->rounds; round++)
+        for (unsigned round = 0; round <= b->rounds; round++) {
                 write_all(b, &sc, round);
+                if (round == 0 && b->family) {
+                        make(&sc, 'S');
+                        make(&sc, 'L');
+                }
+        }
         sc.nrequests = 0;
         script_write(&sc, OTHER, 0, 2, true);
         script_wait(&sc);

@@ -101,7 +101,8 @@ uint64_t disk_zone_hash(const struct disk *d, uint32_t zone, uint64_t cell_sum,
 {
         state = at_rest(d, state, wp_block);
         uint64_t where = (uint64_t)d->index << 32 | zone;
-        return mix(cell_sum ^ mix(where << 8 ^ (uint64_t)state << 56 ^ wp_block << 40));
+        /* members of a mirror hold the same: which is where must tell them apart */
+        return mix(cell_sum ^ mix(mix(where + 1) ^ (uint64_t)state << 32 ^ wp_block));
 }
 
 uint64_t disk_zone_hash_now(const struct disk *d, uint32_t zone)

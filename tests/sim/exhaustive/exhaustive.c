@@ -1,8 +1,7 @@
 /* Every short sequence of operations, every crash, see exhaustive.h.
  *
- * Sequences that begin with the same operation on the same base in the same order are a shard: one
- * process, which forgets no state it has seen. Shards share nothing, so the result is the same
- * however many run at once. */
+ * Those of one base are a shard: one process, which forgets no state it has seen. Shards share
+ * nothing, not even a state, so the result is the same however many run at once. */
 #include "tests/sim/exhaustive/exhaustive.h"
 
 #include "base/cleanup.h"
@@ -20,10 +19,12 @@
 #include <unistd.h>
 
 enum {
-        MAX_SHARDS = 256,
-        MAX_SEQUENCES = 8192, /* of a shard */
+        MAX_SHARDS = 16,
+        MAX_SEQUENCES = 16384, /* of a shard */
         LONG_SAMPLE = 480, /* sequences of MAX_OPS operations, over all shards */
         SEQUENCE_CPU_S = 120,
+        FRESH_GUESS = 50, /* states of a sequence, before any was tried */
+        INNER_1_OF = 16, /* states of crashes in a recovery, where there is a bound */
 };
 
 struct case_now case_now = {.doing = "starting"};
@@ -86,97 +87,99 @@ static void limit_time(void)
 
 struct shard {
         struct base *base;
-        enum order order;
-        char first;
         uint64_t sequences, points, recoveries, pruned, states; /* results */
-        bool good;
-        FILE *hashes; /* of its states */
 };
 
-static uint32_t make_shards(struct shard *shards)
+/* All of up to three operations in one order, shorter ones first. */
+static uint32_t every_sequence(struct base *base, enum order order, struct sequence *out)
 {
-        uint32_t n = 0;
-        for (unsigned b = 0; b < nbases; b++)
-                for (enum order order = 0; order < NORDERS; order++)
-                        for (const char *op = bases[b].ops; *op; op++)
-                                if (n < MAX_SHARDS)
-                                        shards[n++] = (struct shard){
-                                            .base = &bases[b], .order = order, .first = *op};
-        return n;
-}
-
-/* All sequences of up to three operations that begin with the shard's, shorter ones first, and some
- * longer ones. */
-static uint32_t make_sequences(const struct shard *sh, bool first_of_base, uint32_t nlong,
-                               uint64_t seed, struct sequence *out)
-{
-        const char *ops = sh->base->ops;
-        uint32_t nops = (uint32_t)strlen(ops), n = 0;
-        struct rng rng = {.state = seed ^ (uint64_t)sh->first << 32 ^ sh->order << 8 ^
-                                   (uint64_t)(sh->base - bases)};
-        struct sequence plain = {.base = sh->base, .order = sh->order};
-        if (first_of_base && sh->order == ORDER_ONE) /* the import by itself */
-                out[n++] = plain;
-        plain.ops[0] = sh->first;
-        for (uint32_t len = 1; len <= 3; len++) {
-                uint32_t rest = 1;
-                for (uint32_t i = 1; i < len; i++)
-                        rest *= nops;
-                if (len == 1 && sh->order != ORDER_ONE)
+        uint32_t nops = (uint32_t)strlen(base->ops), n = 0, combinations = nops;
+        for (uint32_t len = 1; len <= 3; len++, combinations *= nops) {
+                if (len == 1 && order != ORDER_ONE)
                         continue; /* one by itself comes in no order */
-                for (uint32_t k = 0; k < rest && n < MAX_SEQUENCES; k++) {
-                        plain.n = len;
-                        for (uint32_t i = 1, left = k; i < len; i++, left /= nops)
-                                plain.ops[len - i] = ops[left % nops];
-                        out[n++] = plain;
+                for (uint32_t k = 0; k < combinations && n < MAX_SEQUENCES / 2; k++) {
+                        struct sequence *seq = &out[n++];
+                        *seq = (struct sequence){.base = base, .order = order, .n = len};
+                        for (uint32_t i = len, left = k; i-- > 0; left /= nops)
+                                seq->ops[i] = base->ops[left % nops];
                 }
         }
-        for (uint32_t i = 0; i < nlong && n < MAX_SEQUENCES; i++) {
-                plain.n = MAX_OPS;
-                for (uint32_t k = 1; k < MAX_OPS; k++)
-                        plain.ops[k] = ops[rng_below(&rng, nops)];
-                out[n++] = plain;
+        return n;
+}
+
+/* The import by itself, the short ones, and a sample of longer ones. */
+static uint32_t make_sequences(struct base *base, uint64_t seed, struct sequence *out)
+{
+        uint32_t nops = (uint32_t)strlen(base->ops), n = 0;
+        struct rng rng = {.state = seed ^ (uint64_t)(base - bases) << 32};
+        out[n++] = (struct sequence){.base = base, .order = ORDER_ONE};
+        for (enum order order = 0; order < NORDERS; order++)
+                n += every_sequence(base, order, out + n);
+        for (uint32_t i = 0; i < LONG_SAMPLE / nbases && n < MAX_SEQUENCES; i++) {
+                struct sequence *seq = &out[n++];
+                *seq = (struct sequence){.base = base, .order = i % NORDERS, .n = MAX_OPS};
+                for (uint32_t k = 0; k < MAX_OPS; k++)
+                        seq->ops[k] = base->ops[rng_below(&rng, nops)];
         }
         return n;
 }
 
-/* Each sequence gets an equal part of what is left of the bound, chosen among its states. */
-static uint64_t share(struct explorer *x, const struct sequence *seq, uint64_t bound, uint32_t left)
+/* How many of the next sequence's states are taken so that the bound lasts for all that are left,
+ * as far as those before tell: `done` sequences, the states they led to, and how many more crashes
+ * in recoveries added to each. */
+static uint64_t share(const struct explorer *x, uint32_t done, uint32_t left)
 {
-        if (!bound)
-                return UINT64_MAX;
-        uint64_t found = explore_count(x, seq);
-        uint64_t part = (bound - MIN(bound, x->seen.n)) / left;
-        if (found == UINT64_MAX || found == 0)
-                return 0;
-        return part >= found ? UINT64_MAX : UINT64_MAX / found * part;
+        double fresh = done ? (double)x->fresh / done : FRESH_GUESS;
+        double each = x->picked ? (double)x->seen.n / (double)x->picked : 1.0;
+        double rest = (double)(x->bound - MIN(x->seen.n, x->bound));
+        double part = rest / left / MAX(each, 1.0) / MAX(fresh, 1.0);
+        return part < 1.0 ? (uint64_t)(part * 0x1p64) : UINT64_MAX;
 }
 
-static void run_shard(struct shard *sh, bool first_of_base, uint32_t nlong, uint64_t bound,
-                      uint64_t seed)
+static void explore_all(struct explorer *x, const struct sequence *sequences, uint32_t n)
+{
+        bool bounded = x->bound != UINT64_MAX;
+        if (bounded)
+                x->inner_limit = UINT64_MAX / INNER_1_OF;
+        for (uint32_t i = 0; i < n; i++) {
+                limit_time();
+                if (bounded)
+                        x->hash_limit = share(x, i, n - i);
+                explore(x, &sequences[i]);
+        }
+        /* what that left of the bound is taken where it is found */
+        uint64_t told = x->sequences, points = x->points, pruned = x->pruned;
+        x->hash_limit = x->inner_limit = UINT64_MAX;
+        for (uint32_t i = 0; i < n && x->seen.n < x->bound && bounded; i++) {
+                limit_time();
+                explore(x, &sequences[i]);
+        }
+        x->sequences = told;
+        x->points = points;
+        x->pruned = pruned;
+}
+
+static void run_shard(struct shard *sh, uint64_t bound, uint64_t seed)
 {
         static struct sequence sequences[MAX_SEQUENCES];
         struct explorer x;
         explorer_init(&x);
+        x.bound = bound;
         base_make(sh->base);
-        uint32_t n = make_sequences(sh, first_of_base, nlong, seed, sequences);
-        for (uint32_t i = 0; i < n; i++) {
-                limit_time();
-                x.hash_limit = share(&x, &sequences[i], bound, n - i);
-                explore(&x, &sequences[i]);
-        }
-        for (uint64_t i = 0; i < x.seen.room; i++)
-                if (x.seen.states[i].hash)
-                        fwrite(&x.seen.states[i].hash, sizeof(uint64_t), 1, sh->hashes);
-        fflush(sh->hashes);
+        explore_all(&x, sequences, make_sequences(sh->base, seed, sequences));
         sh->sequences = x.sequences;
         sh->points = x.points;
         sh->recoveries = x.recoveries;
         sh->pruned = x.pruned;
         sh->states = x.seen.n;
-        sh->good = true;
         explorer_fini(&x);
         base_free(sh->base);
+}
+
+/* An equal part for each shard; 0: none. */
+static uint64_t part_of(uint64_t bound, uint32_t shard, uint32_t n)
+{
+        return bound ? bound / n + (shard < bound % n) : UINT64_MAX;
 }
 
 static void catch_signals(void)
@@ -194,17 +197,13 @@ static bool run_shards(const struct exhaustive_arguments *args, struct shard *sh
         bool good = true;
         while ((next < n && good) || running) {
                 while (good && next < n && running < args->jobs) {
-                        shards[next].hashes = tmpfile();
                         fflush(stdout);
-                        pid_t pid = shards[next].hashes ? fork() : -1;
+                        pid_t pid = fork();
                         if (pid < 0)
                                 return false;
                         if (pid == 0) {
-                                bool first =
-                                    next == 0 || shards[next - 1].base != shards[next].base;
                                 catch_signals();
-                                run_shard(&shards[next], first, LONG_SAMPLE / n,
-                                          args->states ? MAX(args->states / n, UINT64_C(1)) : 0,
+                                run_shard(&shards[next], part_of(args->states, next, n),
                                           args->seed);
                                 _exit(0);
                         }
@@ -227,37 +226,6 @@ static bool run_shards(const struct exhaustive_arguments *args, struct shard *sh
                                 kill(pids[i], SIGKILL);
         }
         return good;
-}
-
-/* ---- the sum ---- */
-
-static int by_number(const void *a, const void *b)
-{
-        uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-        return x < y ? -1 : x > y;
-}
-
-/* Different states over all shards. */
-static uint64_t count_states(const struct shard *shards, uint32_t n)
-{
-        uint64_t total = 0, at = 0, different = 0;
-        for (uint32_t i = 0; i < n; i++)
-                total += shards[i].states;
-        uint64_t *all = malloc(total * sizeof(*all) + 1);
-        if (!all)
-                return 0;
-        for (uint32_t i = 0; i < n; i++) {
-                if (!shards[i].hashes)
-                        continue;
-                rewind(shards[i].hashes);
-                at += fread(all + at, sizeof(*all), shards[i].states, shards[i].hashes);
-                fclose(shards[i].hashes);
-        }
-        qsort(all, at, sizeof(*all), by_number);
-        for (uint64_t i = 0; i < at; i++)
-                different += i == 0 || all[i] != all[i - 1];
-        free(all);
-        return different;
 }
 
 /* ---- one case ---- */
@@ -319,19 +287,25 @@ int exhaustive_run(const struct exhaustive_arguments *args)
                                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (shards == MAP_FAILED)
                 return 1;
-        uint32_t n = make_shards(shards);
+        uint32_t n = MIN(nbases, (uint32_t)MAX_SHARDS);
+        for (uint32_t i = 0; i < n; i++)
+                shards[i].base = &bases[i];
         bool good = run_shards(args, shards, n);
         struct shard sum = {0};
         for (uint32_t i = 0; i < n; i++) {
+                printf("%s: %llu sequences, %llu crash points, %llu states\n", shards[i].base->name,
+                       (unsigned long long)shards[i].sequences,
+                       (unsigned long long)shards[i].points, (unsigned long long)shards[i].states);
                 sum.sequences += shards[i].sequences;
                 sum.points += shards[i].points;
                 sum.recoveries += shards[i].recoveries;
                 sum.pruned += shards[i].pruned;
+                sum.states += shards[i].states;
         }
         printf("%llu sequences, %llu crash points, %llu recoveries\n",
                (unsigned long long)sum.sequences, (unsigned long long)sum.points,
                (unsigned long long)sum.recoveries);
-        printf("sim: exhaustive states=%llu pruned=%llu lost=%d\n",
-               (unsigned long long)count_states(shards, n), (unsigned long long)sum.pruned, !good);
+        printf("sim: exhaustive states=%llu pruned=%llu lost=%d\n", (unsigned long long)sum.states,
+               (unsigned long long)sum.pruned, !good);
         return good ? 0 : 1;
 }

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { EXHAUSTIVE_STATES = 500000 }; /* bound when none is given */
+enum { EXHAUSTIVE_STATES = 100000 }; /* bound when none is given */
 
 struct exhaustive_arguments {
         uint64_t states; /* bound of different ones, 0: none */

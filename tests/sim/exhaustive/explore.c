@@ -26,8 +26,6 @@ struct run {
         unsigned level;
         const struct demand *demand; /* level 1: of the crash the recovery is from */
         const struct history *history; /* level 0 */
-        bool count; /* and recover nothing */
-        uint64_t counted;
         uint64_t version, acks; /* of the last crash point */
         bool begun;
         uint32_t points;
@@ -35,7 +33,8 @@ struct run {
 
 void explorer_init(struct explorer *x)
 {
-        *x = (struct explorer){.hash_limit = UINT64_MAX};
+        *x = (struct explorer){
+            .bound = UINT64_MAX, .hash_limit = UINT64_MAX, .inner_limit = UINT64_MAX};
         seen_init(&x->seen);
 }
 
@@ -55,36 +54,21 @@ static void crash_point(struct stage *s, void *ctx);
 
 /* ---- one state ---- */
 
-/* Without the lost device the import says what is missing; or the others know that it is out of
- * use, and what is read of them is right. */
-static void import_without(const struct demand *demand, const struct cuts *cuts, uint32_t state)
+static void look_without(struct stage *s, const struct demand *demand, struct outcome *ret)
 {
-        struct stage s;
-        struct outcome o;
-        struct err err;
-        case_now.doing = "importing without the lost device";
-        cuts_make(cuts, state, &s);
-        int rc = stage_import(&s, s.ndisks - 1, &err);
-        if (rc < 0 && (rc != -ENXIO || !strstr(err.msg, "missing")))
-                case_fail("the import ended with %d: %s", rc, err.msg);
-        if (rc == 0) {
-                s.faults_fair = true;
-                look_at(&s, true, &o);
-                demand_check(demand, &o);
-        }
-        stage_fini(&s);
+        s->faults_fair = true;
+        case_now.doing = "looking at what is there without the lost device";
+        look_at(s, true, ret);
+        demand_check(demand, ret);
 }
 
-/* What was seen is there to stay, and the pool can be written to. */
-static void go_on(struct stage *s, struct outcome *o)
+/* A block is written, power fails, and all that was not flushed is lost. */
+static void write_and_crash(struct stage *s, struct outcome *o, struct cuts *ret_cuts,
+                            struct stage *ret_next)
 {
         struct history h;
         struct script sc;
-        struct base b = {0};
-        struct outcome again;
-        struct err err;
-        if (!o->volumes[MAIN].there)
-                return;
+        struct base b = {.copies = 1};
         case_now.doing = "writing after the recovery";
         s->at_rest = NULL;
         history_init(&h);
@@ -92,18 +76,32 @@ static void go_on(struct stage *s, struct outcome *o)
         script_init(&sc, s, &h, &b);
         script_write(&sc, MAIN, 0, 1, true);
         script_wait(&sc);
+        if (sc.idle) /* else it waits for space */
+                o->volumes[MAIN].tags[0] = MAX_TAGS - 1;
         script_fini(&sc);
+        cuts_init(ret_cuts, s, 1);
+        cuts_make(ret_cuts, cuts_all_lost(ret_cuts), ret_next);
+        for (uint32_t i = 0; i < ret_next->ndisks; i++)
+                ret_next->disks[i]->lost = false; /* it comes back, if it was */
+}
+
+/* What was seen is there to stay, and the pool can be written to. */
+static void go_on(struct stage *s, const struct outcome *o)
+{
         struct cuts cuts;
-        cuts_init(&cuts, s, 1);
         struct stage next;
-        cuts_make(&cuts, cuts_all_lost(&cuts), &next);
+        struct outcome again, want = *o;
+        struct err err;
+        if (!o->volumes[MAIN].there)
+                return;
+        write_and_crash(s, &want, &cuts, &next);
         case_now.doing = "importing after writing";
+        next.faults_fair = s->faults_fair;
+        next.options.degraded = false;
         int rc = stage_import(&next, next.ndisks, &err);
         if (rc < 0)
                 case_fail("the import ended with %d: %s", rc, err.msg);
         look_at(&next, false, &again);
-        struct outcome want = *o;
-        want.volumes[MAIN].tags[0] = MAX_TAGS - 1;
         for (unsigned i = 0; i < MAX_VOLUMES; i++)
                 if (memcmp(&want.volumes[i], &again.volumes[i], sizeof(want.volumes[i])) != 0)
                         case_fail("volume %u is not what it was after the first recovery", i);
@@ -111,19 +109,57 @@ static void go_on(struct stage *s, struct outcome *o)
         cuts_fini(&cuts);
 }
 
+/* Without the lost device the import says what is missing, or the others know that it is out of
+ * use. Where everything is mirrored the operator may say that it is lost; all there should be is
+ * there, and what is written then is not forgotten when the device comes back after all. A device
+ * that was there in the recovery before, and is gone now, may take along what that found on it
+ * alone. */
+static void import_without(const struct run *run, const struct cuts *cuts, uint32_t state,
+                           bool write, struct outcome *ret)
+{
+        const struct demand *demand = run->demand;
+        struct stage s;
+        struct err err;
+        bool mirrored = !demand->volumes[MAIN].errors_fair;
+        case_now.doing = "importing without the lost device";
+        memset(ret, 0, sizeof(*ret));
+        cuts_make(cuts, state, &s);
+        int rc = stage_import(&s, s.ndisks - 1, &err);
+        if (rc < 0 && (rc != -ENXIO || !strstr(err.msg, "missing")))
+                case_fail("the import ended with %d: %s", rc, err.msg);
+        if (rc < 0 && mirrored) {
+                stage_fini(&s);
+                cuts_make(cuts, state, &s);
+                case_now.doing = "importing degraded, without the lost device";
+                s.options.degraded = true;
+                rc = stage_import(&s, s.ndisks - 1, &err);
+                bool fair = run->level && rc == -ENXIO && strstr(err.msg, "missing alone");
+                if (rc < 0 && !fair)
+                        case_fail("the import ended with %d: %s", rc, err.msg);
+        }
+        ret->refused = rc < 0;
+        if (!ret->refused) {
+                look_without(&s, demand, ret);
+                if (mirrored && write)
+                        go_on(&s, ret);
+        }
+        stage_fini(&s);
+}
+
 static void recover(struct run *run, const struct cuts *cuts, uint32_t state, uint64_t hash,
                     bool explore_it)
 {
         struct explorer *x = run->x;
         struct stage s;
-        struct outcome o;
+        struct outcome o, without;
         struct err err;
         struct run inner = {.x = x, .level = 1, .demand = run->demand};
         const struct demand *demand = run->demand;
+        bool write = x->only || lot(hash, 2) % GO_ON_1_OF == 0;
         if (case_now.verbose)
                 cuts_describe(cuts, state);
         if (demand->lost)
-                import_without(demand, cuts, state);
+                import_without(run, cuts, state, write, &without);
         cuts_make(cuts, state, &s);
         for (uint32_t i = 0; i < s.ndisks; i++)
                 s.disks[i]->lost = false; /* it comes back */
@@ -135,16 +171,28 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         int rc = stage_import(&s, s.ndisks, &err);
         s.at_rest = NULL;
         x->recoveries++;
+        x->picked += run->level == 0;
         case_now.ncrashes = run->level + 1;
         if (rc < 0)
                 case_fail("the import ended with %d: %s", rc, err.msg);
         case_now.doing = "looking at what was recovered";
         look_at(&s, false, &o);
         demand_check(demand, &o);
-        if (x->only || lot(hash, 2) % GO_ON_1_OF == 0)
+        if (write)
                 go_on(&s, &o);
         stage_fini(&s);
-        seen_add(&x->seen, hash, &o)->explored |= explore_it;
+        struct seen_state *st = seen_add(&x->seen, hash, &o, demand->lost ? &without : NULL);
+        st->explored |= explore_it;
+}
+
+/* What its recovery showed then is held against what is demanded now. */
+static void check_again(const struct explorer *x, const struct demand *demand,
+                        const struct seen_state *st)
+{
+        case_now.doing = "recovering a state that came up before";
+        demand_check(demand, seen_outcome(&x->seen, st->outcome));
+        if (demand->lost && st->without != SEEN_NONE)
+                demand_check(demand, seen_outcome(&x->seen, st->without));
 }
 
 static void visit(struct run *run, const struct cuts *cuts, uint32_t state)
@@ -163,17 +211,13 @@ static void visit(struct run *run, const struct cuts *cuts, uint32_t state)
                 st = NULL;
         }
         if (st) {
-                x->pruned += !run->count;
-                case_now.doing = "recovering a state that came up before";
-                demand_check(run->demand, seen_outcome(&x->seen, st));
+                x->pruned++;
+                check_again(x, run->demand, st);
                 if (st->explored || !explore_it)
                         return;
         }
-        if (run->count) {
-                run->counted++;
-                return;
-        }
-        if (lot(hash, 3) > x->hash_limit)
+        x->fresh += run->level == 0;
+        if (x->seen.n >= x->bound || lot(hash, 3) > (run->level ? x->inner_limit : x->hash_limit))
                 return;
         recover(run, cuts, state, hash, explore_it);
 }
@@ -206,7 +250,7 @@ static void crash_point(struct stage *s, void *ctx)
         }
         cuts_fini(&cuts);
         run->points++;
-        run->x->points += !run->count;
+        run->x->points++;
         if (run->history)
                 run->demand = NULL;
         case_now.doing = doing;
@@ -238,12 +282,12 @@ static bool play(struct run *run, const struct sequence *seq, struct stage *s, s
         return true;
 }
 
-static uint64_t run_sequence(struct explorer *x, const struct sequence *seq, bool count)
+void explore(struct explorer *x, const struct sequence *seq)
 {
         struct stage s;
         struct script sc;
         struct history h = seq->base->history;
-        struct run run = {.x = x, .history = &h, .count = count};
+        struct run run = {.x = x, .history = &h};
         struct outcome o;
         struct demand demand;
         struct err err;
@@ -262,7 +306,7 @@ static uint64_t run_sequence(struct explorer *x, const struct sequence *seq, boo
         s.at_rest = NULL;
         script_init(&sc, &s, &h, seq->base);
         bool makes_sense = play(&run, seq, &s, &sc);
-        if (makes_sense && !count) {
+        if (makes_sense) {
                 x->sequences++;
                 case_now.doing = "reading at the end";
                 case_now.ncrashes = 0;
@@ -272,15 +316,4 @@ static uint64_t run_sequence(struct explorer *x, const struct sequence *seq, boo
         }
         script_fini(&sc);
         stage_fini(&s);
-        return makes_sense ? run.counted : UINT64_MAX;
-}
-
-uint64_t explore_count(struct explorer *x, const struct sequence *seq)
-{
-        return run_sequence(x, seq, true);
-}
-
-void explore(struct explorer *x, const struct sequence *seq)
-{
-        run_sequence(x, seq, false);
 }

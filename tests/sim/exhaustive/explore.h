@@ -23,7 +23,12 @@ struct sequence {
 struct explorer {
         struct seen seen;
         uint64_t sequences, points, recoveries, pruned;
-        uint64_t hash_limit; /* states whose mixed hash is above are left out; UINT64_MAX: none */
+        uint64_t picked; /* recoveries from crashes of sequences, not of recoveries, */
+        uint64_t fresh; /* and how often a state came up that could have been */
+        uint64_t bound; /* of states; UINT64_MAX: none */
+        /* states whose mixed hash is above are left out, UINT64_MAX: none; of crashes in recovery
+         */
+        uint64_t hash_limit, inner_limit;
         const struct case_pick *only; /* NULL: everything; else that path */
         uint32_t nonly;
 };
@@ -31,10 +36,8 @@ struct explorer {
 void explorer_init(struct explorer *x);
 void explorer_fini(struct explorer *x);
 
-/* How many states that were not seen the sequence leads to by one crash; SIZE_MAX: the sequence
- * makes no sense. Recovers none. */
-uint64_t explore_count(struct explorer *x, const struct sequence *seq);
-/* Recovers them, and those that crashes in their recoveries lead to. */
+/* Recovers the states that the sequence leads to by one crash, and those that crashes in their
+ * recoveries lead to; nothing where the sequence makes no sense. */
 void explore(struct explorer *x, const struct sequence *seq);
 
 #endif

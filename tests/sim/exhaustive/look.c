@@ -72,6 +72,24 @@ static unsigned number_of(const struct volume *vol)
         case_fail("volume %s is there and was never made", volume_name(vol));
 }
 
+static void look_at_one(struct stage *s, struct volume *vol, bool errors_fair,
+                        struct outcome *ret_outcome)
+{
+        unsigned number = number_of(vol);
+        struct volume_outcome *v = &ret_outcome->volumes[number];
+        size_t len;
+        const uint8_t *owner = volume_owner(vol, &len);
+        if (v->there)
+                case_fail("volume %u is there twice", number);
+        v->there = true;
+        v->owner = len ? owner[0] : 0;
+        v->nblocks = (uint16_t)(volume_size_bytes(vol) / ZP_BLOCK);
+        if (v->nblocks > MAX_BLOCKS)
+                case_fail("volume %u has %u blocks", number, v->nblocks);
+        look_at_blocks(s, vol, number, errors_fair, v);
+}
+
+/* Reading changes nothing but where blocks are, so handles stay what they are meanwhile. */
 void look_at(struct stage *s, bool errors_fair, struct outcome *ret_outcome)
 {
         struct err err = ERR_INIT;
@@ -80,23 +98,10 @@ void look_at(struct stage *s, bool errors_fair, struct outcome *ret_outcome)
                 case_fail("the books: %s", err.msg);
         for (struct volume *vol = volume_next(s->pool, NULL); vol;
              vol = volume_next(s->pool, vol)) {
-                unsigned number = number_of(vol);
-                struct volume_outcome *v = &ret_outcome->volumes[number];
-                size_t len;
-                const uint8_t *owner = volume_owner(vol, &len);
-                if (v->there)
-                        case_fail("volume %u is there twice", number);
-                v->there = true;
-                v->owner = len ? owner[0] : 0;
-                v->nblocks = (uint16_t)(volume_size_bytes(vol) / ZP_BLOCK);
-                if (v->nblocks > MAX_BLOCKS)
-                        case_fail("volume %u has %u blocks", number, v->nblocks);
-        }
-        for (unsigned i = 0; i < MAX_VOLUMES; i++) {
-                struct uuid uuid = volume_uuid_of(i);
-                struct volume *vol = volume_by_uuid(s->pool, &uuid);
-                if (vol)
-                        look_at_blocks(s, vol, i, errors_fair, &ret_outcome->volumes[i]);
+                look_at_one(s, vol, errors_fair, ret_outcome);
+                for (struct volume *snap = snapshot_next(vol, NULL); snap;
+                     snap = snapshot_next(vol, snap))
+                        look_at_one(s, snap, errors_fair, ret_outcome);
         }
         if (pool_inspect_check(s->pool, &err) < 0)
                 case_fail("the books after reading: %s", err.msg);

@@ -5,16 +5,15 @@
 #include "tests/sim/exhaustive/history.h"
 #include "tests/sim/exhaustive/stage.h"
 
-/* Volume 0 is written to, 1 is a second one, 2 is made by a sequence. */
-enum { MAIN, OTHER, MADE };
-
-enum { MAX_OPS = 4, MAX_REQUESTS = 64, REQUEST_BLOCKS = 8 };
+enum { MAX_OPS = 4, MAX_REQUESTS = 64, MAX_CONTROLS = 12, REQUEST_BLOCKS = 8 };
 
 /* A pool at rest: every sequence of it begins with an import. */
 struct base {
         const char *name;
         uint32_t ndisks;
         struct disk_spec specs[MAX_DISKS];
+        uint8_t copies; /* of all volumes; 0: 1 */
+        bool family; /* volume MAIN has a snapshot and a clone of it, both older than its data */
         uint32_t data_blocks; /* of volume MAIN, written when the base is made, */
         uint32_t hole_blocks; /* and behind them those that are not */
         unsigned rounds; /* of overwriting, so that there is something to clean */
@@ -45,6 +44,13 @@ struct request {
         uint8_t buf[REQUEST_BLOCKS * ZP_BLOCK];
 };
 
+/* What is not I/O, from question to answer. */
+struct control {
+        struct script *script;
+        unsigned volume;
+        uint32_t start;
+};
+
 struct script {
         struct stage *stage;
         struct history *history;
@@ -53,8 +59,11 @@ struct script {
         bool idle; /* nothing is */
         uint32_t cursor; /* of writes to holes */
         uint32_t busy[MAX_VOLUMES]; /* I/O in flight */
-        bool controls; /* a create or delete is in flight, */
-        bool resizing, owning; /* or that */
+        uint32_t controlled[MAX_VOLUMES]; /* operations in flight that need it as it is */
+        bool resizing, owning, cloning, reverting; /* MAIN, or a snapshot of it */
+        uint32_t taking; /* snapshots of MAIN in flight */
+        uint32_t ncontrols;
+        struct control controls[MAX_CONTROLS];
         uint32_t cleaned, rounds; /* when a clean began; overwrites since */
         uint32_t nrequests;
         struct request *requests; /* MAX_REQUESTS */
@@ -67,7 +76,7 @@ void script_fini(struct script *sc);
  */
 bool script_start(struct script *sc, char op);
 const char *script_op_name(char op);
-/* Until nothing is outstanding. */
+/* Until nothing is outstanding, or all of it waits for space. */
 void script_wait(struct script *sc);
 /* One write of n blocks from first on; for bases. */
 void script_write(struct script *sc, unsigned volume, uint32_t first, uint32_t n, bool fua);

@@ -93,7 +93,8 @@ static uint32_t outcome_number(struct seen *s, const struct outcome *o)
         return s->noutcomes - 1;
 }
 
-struct seen_state *seen_add(struct seen *s, uint64_t hash, const struct outcome *o)
+struct seen_state *seen_add(struct seen *s, uint64_t hash, const struct outcome *o,
+                            const struct outcome *without)
 {
         if (s->n * 2 >= s->room)
                 grow(s);
@@ -102,10 +103,11 @@ struct seen_state *seen_add(struct seen *s, uint64_t hash, const struct outcome 
                 s->n++;
         st->hash = hash ? hash : 1;
         st->outcome = outcome_number(s, o);
+        st->without = without ? outcome_number(s, without) : SEEN_NONE;
         return st;
 }
 
-const struct outcome *seen_outcome(const struct seen *s, const struct seen_state *state)
+const struct outcome *seen_outcome(const struct seen *s, uint32_t number)
 {
-        return &s->outcomes[state->outcome];
+        return &s->outcomes[number];
 }

@@ -5,9 +5,11 @@
 
 #include "tests/sim/exhaustive/history.h"
 
+enum { SEEN_NONE = UINT32_MAX };
+
 struct seen_state {
         uint64_t hash; /* 0: free */
-        uint32_t outcome;
+        uint32_t outcome, without; /* without the lost device; SEEN_NONE: that was not tried */
         bool explored; /* crashes in its recovery were tried */
 };
 
@@ -24,7 +26,9 @@ void seen_init(struct seen *s);
 void seen_fini(struct seen *s);
 /* NULL: not seen. Valid until the next seen_add. */
 struct seen_state *seen_find(const struct seen *s, uint64_t hash);
-struct seen_state *seen_add(struct seen *s, uint64_t hash, const struct outcome *o);
-const struct outcome *seen_outcome(const struct seen *s, const struct seen_state *state);
+/* without: NULL where no device is lost. */
+struct seen_state *seen_add(struct seen *s, uint64_t hash, const struct outcome *o,
+                            const struct outcome *without);
+const struct outcome *seen_outcome(const struct seen *s, uint32_t number);
 
 #endif

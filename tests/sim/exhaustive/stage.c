@@ -33,9 +33,10 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         (void)pool;
         switch (e->kind) {
         case POOL_EVENT_HELD:
-                s->held++;
+                s->holds = true;
                 break;
         case POOL_EVENT_RELEASED:
+                s->holds = false;
                 break;
         case POOL_EVENT_CORRUPTION:
                 case_fail("the pool reports corruption: block %llu of %s",

@@ -28,7 +28,7 @@ struct stage {
         uint64_t numbers; /* of commands */
         bool faults_fair; /* a device is lost: events may tell of it */
         bool readonly; /* the pool said so */
-        uint32_t held; /* events that writes wait for space */
+        bool holds; /* writes wait for space, by its events */
 };
 
 /* Without disks. */
