@@ -1,7 +1,8 @@
-/* Pool and domain definitions: whatever comes in is refused with a text, or reads back as written.
- */
+/* Pool and domain definitions, and the base of a clone: whatever comes in is refused with a text,
+ * or reads back as written. */
 #include "xml/domain_xml.h"
 #include "xml/pool_xml.h"
+#include "xml/volume_xml.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,24 @@ static void check_round_trip(const struct pool_xml *px)
         free(doc);
 }
 
+/* What was accepted as a base is a path that names the same. */
+static void check_base(const char *text)
+{
+        struct volume_xml_base base, again;
+        struct err err = ERR_INIT;
+
+        if (volume_xml_base_parse(text, "/run/zonepool", "tank", &base, &err) < 0) {
+                must(err.code > 0 && *err.msg, "refused without a text");
+                return;
+        }
+        char *path = volume_xml_base_format("/run/zonepool", "tank", base.volume,
+                                            base.snapshot[0] ? base.snapshot : NULL);
+        must(path != NULL, "memory");
+        must(volume_xml_base_parse(path, "/run/zonepool", "tank", &again, &err) == 0, err.msg);
+        must(!memcmp(&base, &again, sizeof(base)), "a base reads back differently");
+        free(path);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
         struct pool_xml px;
@@ -64,5 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         } else {
                 must(err.code > 0 && *err.msg, "refused without a text");
         }
+        char *text = strndup((const char *)data, len);
+        must(text != NULL, "memory");
+        check_base(text);
+        free(text);
         return 0;
 }
