@@ -451,7 +451,7 @@ static uint32_t pages_changed(const struct item *prev, const struct item *it)
  * cleaning room is kept. */
 static uint64_t pages_allowed(const struct pool *pool, enum cls cls)
 {
-        uint64_t room = space_table_room(pool), used = pool->ndirty + pool->sending;
+        uint64_t room = space_table_room(pool), used = pool->ndirty + pending_pages(pool) + pool->sending;
 
         if (class_is_user(cls))
                 room -= MIN(room, 2 * (uint64_t)groups_cap(pool));

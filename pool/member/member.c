@@ -202,7 +202,7 @@ void member_unpark(struct pool *pool, struct pdev *d)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                if (g->state == GROUP_PARKED && group_on(g, d->index))
+                if (g->state == GROUP_PARKED && group_on(g, d->index) && !g->live)
                         group_make_free(pool, g);
         }
         space_init(pool);

@@ -86,8 +86,9 @@ static void take_members(struct import *im, const struct group *slot, const stru
 
         if (!g || !was_free(im, g->id) || g->generation != h->generation || h->offset ||
             h->prev_seq || h->seq <= h->mark || h->seq <= im->root.seq ||
-            !uuid_equal(&h->pool, &pool->uuid) || g->member[0].dev != h->member[0].dev ||
-            g->member[0].zone != h->member[0].zone || g->state == GROUP_LENT || g->width > 1)
+            !import_current(im, g->id, 0, h->seq) || !uuid_equal(&h->pool, &pool->uuid) ||
+            g->member[0].dev != h->member[0].dev || g->member[0].zone != h->member[0].zone ||
+            g->state == GROUP_LENT || g->width > 1)
                 return;
         for (unsigned k = 0; k < h->width; k++) {
                 uint32_t *at = slot_at(im, h->member[k].dev, h->member[k].zone);

@@ -1,7 +1,7 @@
 /* Opening a pool: labels of all devices -> the newest root -> tables into RAM (load.c) -> replay
- * (recover.c) -> a fresh checkpoint -> in use. Nothing is written before the checkpoint but the
- * same root once more (claim.c), resets of zones that hold nothing which counts, and finishes; so a
- * crash anywhere repeats the same. */
+ * (recover.c) -> a root that goes on with the log (resume.c), or a fresh checkpoint -> in use.
+ * Nothing is written before that but the same root once more (claim.c), resets of zones that hold
+ * nothing which counts, and finishes; so a crash anywhere repeats the same. */
 #include "pool/open/import.h"
 #include "pool/internal.h"
 #include "pool/root/label.h"
@@ -370,8 +370,8 @@ static void saved(struct ckpt_wait *w, int status)
         struct pool *pool = im->pool;
 
         if (status < 0) {
-                import_fail(im, -status, "pool %s: the checkpoint after recovery failed: %s",
-                            pool->name, strerror(-status));
+                import_fail(im, -status, "pool %s: the root after recovery failed: %s", pool->name,
+                            strerror(-status));
                 return;
         }
         pool->running = true;
@@ -387,7 +387,10 @@ void import_replayed(struct import *im)
         pool->mark = im->mark;
         pool->marks_held = true;
         im->wait.done = saved;
-        ckpt_start(pool, &im->wait);
+        if (import_may_resume(im)) /* the checkpoint comes when it is due */
+                import_resume(im);
+        else
+                ckpt_start(pool, &im->wait);
 }
 
 void pool_import(struct zdev *const *devs, uint32_t ndevs, const struct pool_host *host,

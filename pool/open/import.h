@@ -1,4 +1,5 @@
-/* Opening a pool: import.c, load.c, recover.c, apply.c, settle.c, claim.c, retired.c in that order. */
+/* Opening a pool: import.c, load.c, recover.c, apply.c, settle.c, claim.c, retired.c, resume.c in
+ * that order. */
 #ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
 #define ZONEPOOL_POOL_OPEN_IMPORT_H
 
@@ -93,6 +94,13 @@ int import_check_absent(struct import *im);
 void load_start(struct import *im);
 /* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
 void recover_start(struct import *im);
+/* What stands at that place of a group counts, as far as the root says: it may be one that goes on
+ * with the log of an import before (root.h). */
+bool import_current(const struct import *im, uint32_t group, uint32_t offset, uint64_t seq);
+/* The pool may be in use before the tables are as the log makes them. */
+bool import_may_resume(struct import *im);
+/* Writes the root that says so; im->wait is told. The checkpoint comes when it is due. */
+void import_resume(struct import *im);
 /* The last but one step of recover_start. */
 void apply_start(struct import *im);
 /* The last step of recover_start. */

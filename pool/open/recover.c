@@ -10,7 +10,10 @@
  * 3. Apply in the order of sequences, by the run-time rule (apply.c).
  * 4. Settle each group (settle.c).
  *
- * Everything before the checkpoint can be repeated: resets touch only groups without a record.
+ * What an import before found, and went on with, counts as it did then (resume.c).
+ *
+ * Everything before the root that ends the import can be repeated: resets touch only groups without
+ * a record.
  */
 #include "pool/internal.h"
 #include "pool/log/summary.h"
@@ -244,10 +247,15 @@ static int add_found(struct import *im, struct group *g, const struct header *h,
 
 static void header_found(struct walk *w)
 {
-        uint8_t *buf = steal_ptr(&w->buf);
+        struct import *im = w->ctx;
 
+        if (!import_current(im, w->group->id, w->h.offset, w->h.seq)) {
+                walked(w, 0);
+                return;
+        }
+        uint8_t *buf = steal_ptr(&w->buf);
         w->cap = 0;
-        if (add_found(w->ctx, w->group, &w->h, buf, false) == 0)
+        if (add_found(im, w->group, &w->h, buf, false) == 0)
                 walk_next(w);
 }
 
@@ -307,7 +315,8 @@ static void summary_there(struct summary_read *s, int status)
         /* A zone that was finished early shows at its end what a life before its last reset left
          * there. That life may have had the same generation, when recovery found nothing in it that
          * counts; but the root is younger. */
-        if (status == 0 || s->h.seq <= im->root.seq) {
+        if (status == 0 || s->h.seq <= im->root.seq ||
+            !import_current(im, s->group->id, s->h.offset, s->h.seq)) {
                 free(s->buf);
                 walk_group(im);
                 return;
@@ -417,7 +426,6 @@ void recover_walk(struct import *im)
 
 void recover_start(struct import *im)
 {
-        im->seen = im->root.seq;
-        im->mark = im->root.durable;
+        im->seen = im->mark = im->root.durable;
         identify_start(im);
 }

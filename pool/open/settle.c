@@ -240,37 +240,18 @@ void settle_resets(struct import *im)
                 checkpoint_next(im);
 }
 
-static void tables_settled(void *ctx, int status)
-{
-        struct import *im = ctx;
-
-        if (status < 0)
-                import_fail(im, -status, "pool %s: replaying: %s", im->pool->name,
-                            strerror(-status));
-        else
-                checkpoint_next(im);
-}
-
-/* Tables name something in it until they have taken what replay found. */
-static bool named_still(const struct pool *pool)
-{
-        for (uint32_t i = 0; pending_pages(pool) && i < pool->ngroups; i++)
-                if (pool->groups[i]->state == GROUP_FREE && pool->groups[i]->live)
-                        return true;
-        return false;
-}
-
 /* Counters and lists from the states, which are final now. */
 static void checkpoint_next(struct import *im)
 {
         struct pool *pool = im->pool;
         struct volume *vol;
 
-        if (named_still(pool) && !pending_drain(pool, tables_settled, im))
-                return;
-        pool->count.emptied = pool->count.limbo = 0;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
+                if (g->state == GROUP_FREE && g->live && pending_pages(pool)) {
+                        g->state = GROUP_PARKED; /* until the tables do not name it any more */
+                        continue;
+                }
                 if (g->state == GROUP_FREE && g->live) {
                         import_fail(im, EBADMSG,
                                     "pool %s: the log of moved blocks is damaged: %u blocks are "

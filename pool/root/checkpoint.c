@@ -43,8 +43,32 @@ static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
 
 static void fail(struct pool *pool, int status);
 
+/* What was released and not used since is free now. Where tables still name blocks of it the log is
+ * damaged: it is left alone. */
+static void groups_settle(struct pool *pool)
+{
+        bool any = false;
+
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                struct group *g = pool->groups[i];
+                if (g->state != GROUP_PARKED || !pdev_takes(group_dev(pool, g)))
+                        continue;
+                any = true;
+                if (g->live) {
+                        g->state = GROUP_BAD;
+                        pool_event_send(pool, POOL_EVENT_CORRUPTION, -EBADMSG, g->member[0].dev,
+                                        NULL, 0);
+                } else {
+                        group_make_free(pool, g);
+                }
+        }
+        if (any)
+                space_init(pool);
+}
+
 static void start_freezing(struct pool *pool)
 {
+        groups_settle(pool);
         pending_free(pool);
         pool->ckpt.state = CKPT_FREEZING;
         pool->frozen = true;
@@ -121,7 +145,8 @@ static void end(struct pool *pool, int status)
         } else if (c->again || status < 0) {
                 c->again = false;
                 ckpt_start(pool, NULL);
-                /* the next one goes without the device or zone that failed this one, or is the last */
+                /* the next one goes without the device or zone that failed this one, or is the last
+                 */
                 if (status < 0 && (pool->running || (pool->unrecorded && pool->nusable)))
                         list_splice_tail(&c->waits, &waits);
                 list_splice_tail(&c->waits, &c->next);
@@ -303,7 +328,7 @@ static void freeze(struct pool *pool)
 
         c->status = 0;
         c->pending = 0;
-        c->releasing = c->root_stands = false;
+        c->releasing = c->resuming = c->root_stands = false;
         c->seq = pool->seq;
         root_fini(&c->root);
         pool->table_failed = false;
@@ -346,10 +371,12 @@ static void succeed(struct pool *pool)
         struct ckpt *c = &pool->ckpt;
 
         pool->generation = c->root.generation;
-        c->root_stands = true;
+        c->root_stands = !c->resuming; /* there are no releases before the checkpoint */
         devices_recorded(pool);
         if (!c->releasing)
                 covered(pool);
+        if (c->resuming) /* what had not counted is told apart by its place */
+                pool->marks_held = false;
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
                 if (!g->freeing)
@@ -487,12 +514,30 @@ static void release(struct pool *pool)
                 return;
         c->state = CKPT_RELEASE_FLUSH;
         c->releasing = true;
+        c->resuming = false;
         c->status = 0;
         c->seq = pool->seq;
         c->flush.done = emptying_durable;
         c->flush.ctx = pool;
         c->flush.ckpt = true;
         flush_add(pool, &c->flush);
+}
+
+/* ---- the end of an import ---- */
+
+void ckpt_resume(struct pool *pool, const struct root *root, struct ckpt_wait *w)
+{
+        struct ckpt *c = &pool->ckpt;
+
+        c->releasing = c->resuming = true;
+        c->status = 0;
+        c->seq = pool->seq;
+        list_add_tail(&c->waits, &w->node);
+        pool->last_ckpt_ns = pool->host.now_ns(pool->host.ctx);
+        if (root_note_resumed(pool, root) < 0)
+                fail(pool, -ENOMEM);
+        else
+                write_roots(pool);
 }
 
 /* ---- when ---- */
@@ -536,6 +581,7 @@ static bool due(const struct pool *pool)
 {
         uint64_t permille = pool->options.checkpoint_permille;
         uint64_t many = MAX(pool->min_cap / 4, 8u);
+        uint64_t changed = pool->ndirty + pending_pages(pool);
 
         if (!permille)
                 permille = DEFAULT_PERMILLE;
@@ -543,12 +589,15 @@ static bool due(const struct pool *pool)
                 return false;
         if (pool->mark_limit != UINT64_MAX)
                 return true;
+        /* what waits for its page is charged as more than it is */
+        if (pending_pages(pool) && !list_empty(&pool->held))
+                return true;
         /* what is free only after a checkpoint is wanted soon */
         if (worth_freeing(pool))
                 return true;
-        if (pool->ndirty >= many && pool->ndirty * 1000 <= pool->user_since * permille)
+        if (changed >= many && changed * 1000 <= pool->user_since * permille)
                 return true;
-        if (pool->ndirty >= space_dirty_limit(pool))
+        if (changed >= space_dirty_limit(pool))
                 return true;
         return pool->log_since >= log_limit(pool, permille);
 }

@@ -31,6 +31,7 @@ struct ckpt {
         bool again;
         uint64_t seq; /* of the freeze; of the choice, when it is a release */
         bool releasing;
+        bool resuming;
         bool root_stands; /* root is the last durable one and no other was tried since */
         uint32_t pending; /* pages, or roots, not yet written */
         int status;
@@ -42,11 +43,16 @@ struct ckpt {
 };
 /* Starts one, or sees to it that one follows. w may be NULL. */
 void ckpt_start(struct pool *pool, struct ckpt_wait *w);
+/* At the end of an import: a root that goes on with the log of `root`, which it went by, in place
+ * of a checkpoint, which is to follow (root.h). */
+void ckpt_resume(struct pool *pool, const struct root *root, struct ckpt_wait *w);
 /* Called whenever something may have become possible. */
 void ckpt_poll(struct pool *pool);
 void ckpt_free(struct pool *pool);
 /* ckpt_root.c: at the freeze, notes the root and decides which groups it frees. -ENOMEM. */
 int root_note(struct pool *pool);
+/* The root an import went by, with what it has found of the log. -ENOMEM. */
+int root_note_resumed(struct pool *pool, const struct root *from);
 /* Table groups are noted again as they stand after the pages: nothing in them is ever replayed. */
 void root_note_tables(struct pool *pool);
 /* Marks the groups a release frees; how many. */

@@ -134,6 +134,37 @@ int root_note(struct pool *pool)
         return 0;
 }
 
+int root_note_resumed(struct pool *pool, const struct root *from)
+{
+        struct root *r = &pool->ckpt.root;
+
+        root_fini(r);
+        *r = *from;
+        r->devices = calloc(r->ndevices, sizeof(*r->devices));
+        r->groups = calloc(r->ngroups + 1, sizeof(*r->groups));
+        if (!r->devices || !r->groups)
+                return -ENOMEM;
+        memcpy(r->devices, from->devices, r->ndevices * sizeof(*r->devices));
+        memcpy(r->groups, from->groups, r->ngroups * sizeof(*r->groups));
+        r->generation = pool->generation + 1;
+        r->claims = pool->claims;
+        r->durable = pool->seq;
+        r->resumed = true;
+        for (uint32_t i = 0; i < r->ndevices; i++)
+                r->devices[i].generation = pool->devs[i].last_root;
+        for (uint32_t i = 0; i < r->ngroups; i++) {
+                const struct group *g = pool->groups[i];
+                struct root_group *rg = &r->groups[i];
+                if (rg->state != ROOT_GROUP_FREE && rg->state != ROOT_GROUP_OPEN)
+                        continue;
+                if (g->state == GROUP_FREE || g->state == GROUP_PARKED)
+                        rg->generation = g->generation;
+                else
+                        rg->replayed = g->tail;
+        }
+        return 0;
+}
+
 void root_note_tables(struct pool *pool)
 {
         for (uint32_t i = 0; i < pool->ngroups; i++) {

@@ -49,6 +49,7 @@ static void encode_group(const struct root_group *g, uint8_t *p)
         }
         put_le32(p + 84, g->zone_cap);
         put_u8(p + 88, g->copies);
+        put_le32(p + 92, g->replayed);
 }
 
 static int decode_group(const uint8_t *p, const struct root *root, struct root_group *g)
@@ -67,12 +68,14 @@ static int decode_group(const uint8_t *p, const struct root *root, struct root_g
         g->sealed = get_le64(p + 40);
         g->zone_cap = get_le32(p + 84);
         g->copies = get_u8(p + 88);
+        g->replayed = get_le32(p + 92);
         if (g->state == ROOT_GROUP_GONE && !g->live && !g->wp && !g->zone_cap && !g->cap &&
             !g->summary && g->cls < HEADER_CLASSES && g->width == 1 && g->copies == 1)
                 return 0;
         if (g->state > ROOT_GROUP_LENT || g->cls >= HEADER_CLASSES || g->width < 1 ||
             g->width > g->copies || g->copies > POOL_MAX_GROUP_WIDTH || g->wp > g->cap ||
-            g->summary > g->cap || g->cap > g->zone_cap || g->zone_cap >= UINT32_C(1) << 28)
+            g->summary > g->cap || g->replayed > g->cap || g->cap > g->zone_cap ||
+            g->zone_cap >= UINT32_C(1) << 28)
                 return -EBADMSG;
         for (int i = 0; i < g->width; i++) {
                 g->member[i].zone = get_le32(p + 48 + 12 * i);
@@ -108,7 +111,7 @@ void root_encode(const struct root *root, uint8_t *buf)
         memcpy(buf + 88, root->secret, KEYED_SECRET_BYTES);
         put_le32(buf + 104, root->ngroups);
         put_le32(buf + 108, root->blocks);
-        put_le32(buf + 112, root->checksums);
+        put_le32(buf + 112, root->checksums | (uint32_t)root->resumed << 1);
         put_le32(buf + 116, root->reserve_permille);
         put_le32(buf + 120, root->checkpoint_permille);
         memcpy(buf + 128, root->name, strnlen(root->name, POOL_NAME_MAX));
@@ -173,6 +176,7 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
         r.ngroups = get_le32(buf + 104);
         r.blocks = get_le32(buf + 108);
         r.checksums = get_le32(buf + 112) & 1;
+        r.resumed = get_le32(buf + 112) >> 1 & 1;
         r.reserve_permille = get_le32(buf + 116);
         r.checkpoint_permille = get_le32(buf + 120);
         r.user_blocks = get_le64(buf + 192);

@@ -20,7 +20,7 @@
  *       88   16  secret of the keyed checksums
  *      104    4  number of groups
  *      108    4  blocks of this root
- *      112    4  options: bit 0 verify data checksums
+ *      112    4  options: bit 0 verify data checksums, bit 1 resumed (below)
  *      116    4  reserve, permille
  *      120    4  checkpoint share, permille
  *      124    4  crc32c of all blocks, this field taken as zero
@@ -44,11 +44,17 @@
  *                                        40 user blocks the pool had written when sealed (8)
  *                                        48 3 x { zone (4), device (2), zero (2), blocks of it
  *                                           that may be read (4), all ones: all }
- *                                        84 capacity of its own zone  88 copies (1)  89 zero (7)
+ *                                        84 capacity of its own zone  88 copies (1)  89 zero (3)
+ *                                        92 blocks replayed (4)
  *
  * Each group has a zone of its own, its first member; a wider one has borrowed those of others,
  * which are lent meanwhile. Copies is what was asked for when it was opened; the width is less
  * where devices were missing.
+ *
+ * A resumed root is written by an import that has found the log and not yet written the tables it
+ * makes: those it names are as they were, and the log goes on. What a group holds below the blocks
+ * replayed counts. Behind that only what is above the durable sequence does: the rest had been lost,
+ * or never counted, when the import looked, and may come back.
  */
 #ifndef ZONEPOOL_POOL_ROOT_H
 #define ZONEPOOL_POOL_ROOT_H
@@ -101,6 +107,7 @@ struct root_member {
 struct root_group {
         uint8_t state, cls, width, flags, copies;
         uint32_t generation, live, wp, cap, zone_cap, summary;
+        uint32_t replayed; /* of a resumed root */
         uint64_t last_seq, last_sum;
         uint64_t sealed; /* on the clock of user blocks */
         struct root_member member[POOL_MAX_GROUP_WIDTH];
@@ -134,6 +141,7 @@ struct root {
         uint64_t catalog_addr;
         uint32_t catalog_crc;
         uint8_t catalog_height;
+        bool resumed;
         uint8_t secret[KEYED_SECRET_BYTES];
         uint32_t ngroups, blocks;
         bool checksums;

@@ -46,7 +46,8 @@ enum group_state {
         GROUP_SEALING, /* no more batches; the last ones or the summary are on their way */
         GROUP_SEALED,
         GROUP_BAD, /* never used again */
-        GROUP_PARKED, /* as FREE, but its device is on its way in or out */
+        GROUP_PARKED, /* as FREE, but its device is on its way in or out, or it was released and tables
+                         on disk name it until they have taken what replay found */
         GROUP_GONE, /* no zone: its device has left */
         GROUP_LENT, /* its zone is a member of another group */
 };

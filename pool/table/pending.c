@@ -326,6 +326,26 @@ void pending_apply(struct pool *pool, struct page *leaf)
         }
 }
 
+void pending_view(const struct pool *pool, const struct page *above, unsigned slot, uint64_t *addr,
+                  uint32_t *crc)
+{
+        const struct pending *pd = pool->pending;
+
+        if (above->level != 1 || !above->pending)
+                return;
+        uint64_t n = (uint64_t)(above->pending - 1) * ENTRIES + slot;
+        if (!bitmap_test(&pd->waits, n))
+                return;
+        for (uint32_t i = begin_of(pd, n); i < pd->at[n]; i++) {
+                const struct change *c = &pd->changes[i];
+                i += c->move;
+                if (c->move && addr[c->slot] != c[1].addr)
+                        continue;
+                addr[c->slot] = c->addr;
+                crc[c->slot] = c->crc;
+        }
+}
+
 /* ---- all of them ---- */
 
 static void read_next(struct pool *pool);

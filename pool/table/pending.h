@@ -36,6 +36,11 @@ void pending_end(struct pool *pool);
 uint64_t pending_pages(const struct pool *pool);
 /* The leaf was read: it takes what waits for it. */
 void pending_apply(struct pool *pool, struct page *leaf);
+/* What the leaf below that page of level 1 holds when it has taken its own, made of what is on
+ * disk.
+ */
+void pending_view(const struct pool *pool, const struct page *above, unsigned slot, uint64_t *addr,
+                  uint32_t *crc);
 /* Has all pages read that something waits for. True: there is none. Else done is called, never
  * from inside: 0, or what kept one from being read; the others have theirs then. One at a time. */
 bool pending_drain(struct pool *pool, void (*done)(void *ctx, int status), void *ctx);
