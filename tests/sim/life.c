@@ -90,6 +90,9 @@ void life_cut(struct sim *sim)
         bool halfway = false; /* a mirrored batch may have got to some members: it counts then */
         for (uint32_t i = 0; sim->mirrored && i < sim->nmedia; i++)
                 halfway |= media_writing(sim->media[i]);
+        for (uint32_t i = 0; i < sim->nmedia;
+             i++) /* what it was writing failed, and stands there */
+                halfway |= media_is_lost(sim->media[i]);
         if (cut == MEDIA_CUT_KILL && !sim->ran_on && !halfway)
                 verify_keep_table(sim);
         power_off(sim, cut);

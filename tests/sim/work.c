@@ -79,6 +79,7 @@ static const struct mix mixes[] = {
      .no_hold_permille = 50,
      .small_permille = 400,
      .hot_permille = 500,
+     .again_permille = 200,
      .max_sectors = 128},
     /* overwrites, so that cleaning runs */
     {.weight = {80, 5, 3, 1, 0, 0, 1, 0, 0, 0, 1, 0},
@@ -86,6 +87,7 @@ static const struct mix mixes[] = {
      .fua_permille = 20,
      .small_permille = 50,
      .hot_permille = 600,
+     .again_permille = 200,
      .max_sectors = 64},
     /* one at a time, sub-block, much flushed */
     {.weight = {50, 20, 20, 5, 5, 0, 1, 0, 0, 1, 1, 1},
@@ -106,6 +108,7 @@ static const struct mix mixes[] = {
      .fua_permille = 100,
      .small_permille = 300,
      .hot_permille = 300,
+     .again_permille = 200,
      .max_sectors = 64},
     /* checkpoints, so that the label rings go round */
     {.weight = {30, 2, 4, 4, 0, 0, 1, 0, 0, 2, 40, 0},
@@ -124,6 +127,7 @@ static const struct mix mixes[] = {
      .depth = 32,
      .small_permille = 300,
      .hot_permille = 700,
+     .again_permille = 200,
      .max_sectors = 96},
 };
 
@@ -211,6 +215,16 @@ static void pick_range(struct work *w, const struct oracle_volume *v, enum ask k
                 n = MIN(n, split - first); /* the others may span the gap */
         *ret_first = first;
         *ret_n = n;
+}
+
+/* A write that is under way, for another of just its range; or NULL. */
+static const struct request *pick_again(struct work *w, const struct oracle_volume *v)
+{
+        const struct request *r;
+        list_for_each (r, &w->requests, node)
+                if (r->v == v && r->io.op == VOLUME_WRITE && sim_chance(w->sim, 1, 2))
+                        return r;
+        return NULL;
 }
 
 /* Sectors that a discard certainly zeroes: whole blocks. */
@@ -313,6 +327,12 @@ static void ask_io(struct work *w, enum ask kind)
                 return;
         uint64_t first, n;
         pick_range(w, v, kind, &first, &n);
+        const struct request *again = NULL;
+        if (kind == ASK_WRITE && w->mix.again_permille &&
+            sim_chance(sim, w->mix.again_permille, 1000) && (again = pick_again(w, v))) {
+                first = again->first;
+                n = again->n;
+        }
         size_t len = kind == ASK_WRITE || kind == ASK_READ ? (size_t)n * VOLUME_SECTOR : 0;
         struct request *r = calloc(1, sizeof(*r) + len);
         if (!r)
@@ -329,6 +349,10 @@ static void ask_io(struct work *w, enum ask kind)
         r->io.no_hold = sim_chance(sim, w->mix.no_hold_permille, 1000);
         if (kind != ASK_READ && kind != ASK_FLUSH)
                 r->io.fua = sim_chance(sim, w->mix.fua_permille, 1000);
+        if (again && sim_chance(sim, 1, 2)) { /* alike in all */
+                r->io.fua = again->io.fua;
+                r->io.no_hold = again->io.no_hold;
+        }
         if (len)
                 scatter(r, sim, len);
         if (kind == ASK_DISCARD)

@@ -33,6 +33,7 @@ struct mix {
         unsigned no_hold_permille;
         unsigned small_permille; /* of writes: not whole blocks */
         unsigned hot_permille; /* of writes: to the hot tenth */
+        unsigned again_permille; /* of writes: where one is under way, of just its range */
         unsigned max_sectors;
         bool sequential;
 };
