@@ -79,7 +79,7 @@ static const struct mix mixes[] = {
      .no_hold_permille = 50,
      .small_permille = 400,
      .hot_permille = 500,
-     .again_permille = 200,
+     .again_permille = 300,
      .max_sectors = 128},
     /* overwrites, so that cleaning runs */
     {.weight = {80, 5, 3, 1, 0, 0, 1, 0, 0, 0, 1, 0},
@@ -87,7 +87,7 @@ static const struct mix mixes[] = {
      .fua_permille = 20,
      .small_permille = 50,
      .hot_permille = 600,
-     .again_permille = 200,
+     .again_permille = 300,
      .max_sectors = 64},
     /* one at a time, sub-block, much flushed */
     {.weight = {50, 20, 20, 5, 5, 0, 1, 0, 0, 1, 1, 1},
@@ -108,7 +108,7 @@ static const struct mix mixes[] = {
      .fua_permille = 100,
      .small_permille = 300,
      .hot_permille = 300,
-     .again_permille = 200,
+     .again_permille = 300,
      .max_sectors = 64},
     /* checkpoints, so that the label rings go round */
     {.weight = {30, 2, 4, 4, 0, 0, 1, 0, 0, 2, 40, 0},
@@ -127,7 +127,7 @@ static const struct mix mixes[] = {
      .depth = 32,
      .small_permille = 300,
      .hot_permille = 700,
-     .again_permille = 200,
+     .again_permille = 300,
      .max_sectors = 96},
 };
 
@@ -217,14 +217,15 @@ static void pick_range(struct work *w, const struct oracle_volume *v, enum ask k
         *ret_n = n;
 }
 
-/* A write that is under way, for another of just its range; or NULL. */
+/* A write that is under way, for another of just its range; or NULL. Rather a late one: it may wait
+ * for one before it. */
 static const struct request *pick_again(struct work *w, const struct oracle_volume *v)
 {
-        const struct request *r;
+        const struct request *r, *again = NULL;
         list_for_each (r, &w->requests, node)
                 if (r->v == v && r->io.op == VOLUME_WRITE && sim_chance(w->sim, 1, 2))
-                        return r;
-        return NULL;
+                        again = r;
+        return again;
 }
 
 /* Sectors that a discard certainly zeroes: whole blocks. */
