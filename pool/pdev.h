@@ -18,6 +18,8 @@ struct pdev {
         enum pool_device_state state;
         bool confirming; /* JOINING: the root under way calls it a member */
         bool removing; /* LEAVING: it is to leave the pool when it is empty */
+        bool replacing; /* JOINING, MEMBER: when it has joined, another one is to be removed, */
+        uint8_t replaces; /* of that slot */
         bool drained; /* LEAVING: nothing is left on it */
         bool busy; /* a step of its coming or going is under way */
         uint64_t leaving_blocks; /* LEAVING: that lived there when it began */

@@ -226,7 +226,9 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
  * -ENOSPC all slots are taken; -EROFS; -ECANCELED the pool is being exported; -EIO. */
 void pool_device_add(struct pool *pool, struct zdev *dev, void *ctx,
                      void (*done)(void *ctx, int status, const struct err *err, uint32_t index));
-/* As pool_device_add, and the device in slot old is removed, in one step. */
+/* As pool_device_add, and the device in slot old, which may be lost, is removed, in one act: a
+ * crash leaves the new one out, or the next import goes on. -ENOSPC too: what lives there would not
+ * fit. */
 void pool_device_replace(struct pool *pool, uint32_t old, struct zdev *dev, void *ctx,
                          void (*done)(void *ctx, int status, const struct err *err,
                                       uint32_t index));

@@ -389,6 +389,15 @@ int member_join(struct member_op *op)
                         at++;
                 describe(pool->groups[at++], &copy[z], z, slot);
         }
+        if (op->index != NO_SLOT) {
+                d->replacing = true;
+                d->replaces = (uint8_t)op->index;
+                rc = member_check_replace(pool, d, op->index, &op->err);
+        }
+        if (rc < 0) {
+                member_forget(pool, d);
+                return rc;
+        }
         pool->generation = MAX(pool->generation, op->generation);
         return 0;
 }

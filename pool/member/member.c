@@ -6,10 +6,12 @@
 #include "pool/member/member.h"
 #include "pool/internal.h"
 #include "pool/root/label.h"
+#include "pool/space/mirror.h"
 
 #include <string.h>
 
 enum { MIN_GROUPS = 14 }; /* as many as the least pool has */
+enum { KEEP_FORMABLE = 6 };
 
 /* ---- answers ---- */
 
@@ -188,6 +190,37 @@ void member_leave(struct pool *pool, struct pdev *d, bool remove)
         mover_begin(pool);
 }
 
+int member_check_replace(struct pool *pool, struct pdev *d, uint32_t old, struct err *err)
+{
+        d->state = POOL_DEVICE_MEMBER; /* for the moment */
+        space_init(pool);
+        int rc = member_check_leave(pool, old, err);
+        d->state = POOL_DEVICE_JOINING;
+        space_init(pool);
+        return rc;
+}
+
+/* What it replaces begins to leave. */
+static void replace(struct pool *pool, struct pdev *d)
+{
+        struct pdev *old = &pool->devs[d->replaces];
+
+        d->replacing = false;
+        if (old != d && pdev_holds(old))
+                member_leave(pool, old, true);
+}
+
+void members_go_on(struct pool *pool)
+{
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                struct pdev *d = &pool->devs[i];
+                if (!d->replacing || !pdev_takes(d))
+                        continue;
+                replace(pool, d);
+                ckpt_start(pool, NULL);
+        }
+}
+
 static int leave(struct member_op *op)
 {
         int rc = check_leave(op, &op->err);
@@ -246,6 +279,14 @@ static void go(struct pool *pool, struct pdev *d)
         d->leaving_blocks = d->stuck_blocks = 0;
 }
 
+void member_forget(struct pool *pool, struct pdev *d)
+{
+        go(pool, d);
+        free(d->zones);
+        *d = (struct pdev){.index = d->index, .state = POOL_DEVICE_NONE};
+        list_init(&d->free);
+}
+
 /* The new device has failed before it was a member: nothing was placed there. Its label may stand
  * on it or not, so no root may call it a member; the next one has an empty slot again. */
 static void join_failed(struct member_op *op)
@@ -254,10 +295,7 @@ static void join_failed(struct member_op *op)
 
         op->status = err_set(&op->err, EIO, "device %s has failed while pool %s took it in: %s",
                              d->dev->path, op->pool->name, strerror(-d->error));
-        go(op->pool, d);
-        free(d->zones);
-        *d = (struct pdev){.index = d->index, .state = POOL_DEVICE_NONE};
-        list_init(&d->free);
+        member_forget(op->pool, d);
 }
 
 /* A root with the new device is durable. True: another one is needed. */
@@ -281,12 +319,7 @@ static bool joined_more(struct member_op *op)
         member_unpark(pool, d);
         if (op->index == NO_SLOT)
                 return false;
-        op->status = check_leave(op, &op->err);
-        if (op->status < 0) {
-                err_prefix(&op->err, "device %s was added, but", d->dev->path);
-                return false;
-        }
-        member_leave(pool, &pool->devs[op->index], true);
+        replace(pool, d);
         return true;
 }
 
@@ -402,6 +435,8 @@ static void wipe(struct leaving *l)
 
 static void wipe_start(struct leaving *l)
 {
+        if (!l->dev->dev)
+                l->status = -ENODEV; /* it may have its label still */
         /* P8: no root has the device any more */
         if (l->dev->dev)
                 wipe(l);
@@ -460,6 +495,14 @@ static void close_left(struct pool *pool, struct pdev *d)
         ckpt_start(pool, NULL);
 }
 
+/* It was opened for fewer copies than can be kept by now: only what is sealed is rebuilt. */
+static bool outgrown(const struct pool *pool, const struct group *g)
+{
+        unsigned wanted = members_wanted(pool, g);
+
+        return g->width < wanted && groups_formable(pool, wanted, true) > KEEP_FORMABLE;
+}
+
 /* Streams that write go elsewhere with their next batch; idle ones are closed here. */
 static void seal_idle(struct pool *pool)
 {
@@ -467,7 +510,7 @@ static void seal_idle(struct pool *pool)
                 for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
                         for (struct stream *s = &pool->streams[c][n]; s; s = s->next)
                                 if (s->open && !s->inflight && list_empty(&s->ready) &&
-                                    group_away(pool, s->open))
+                                    (group_away(pool, s->open) || outgrown(pool, s->open)))
                                         stream_seal(pool, s);
                 }
         }

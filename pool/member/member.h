@@ -11,6 +11,9 @@
  * A device that is LEAVING keeps its data, and its label, until nothing of it counts in a durable
  * root. The root that calls it LEFT has no groups of it any more; only then is its label wiped.
  *
+ * A device that replaces another says so from its first root on: whoever finds it a member and the
+ * other one not leaving yet goes on with that.
+ *
  * A member that was out of use and is there again keeps its state; nothing is placed on it before a
  * durable root calls it in use.
  *
@@ -67,6 +70,12 @@ void member_answer(struct member_op *op, int status);
 /* Whether the device may leave: its data have room elsewhere. */
 int member_check_leave(const struct pool *pool, uint32_t index, struct err *err);
 void member_leave(struct pool *pool, struct pdev *d, bool remove);
+/* The same when d, which is joining, is a member. */
+int member_check_replace(struct pool *pool, struct pdev *d, uint32_t old, struct err *err);
+/* Its slot is empty again: it was JOINING. */
+void member_forget(struct pool *pool, struct pdev *d);
+/* An import is through: replacements that were under way go on. */
+void members_go_on(struct pool *pool);
 /* join.c: gives the device its slot and groups. On failure nothing has changed. */
 int member_join(struct member_op *op);
 

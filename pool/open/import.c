@@ -178,6 +178,8 @@ static int set_device(struct import *im, uint32_t index, struct err *err)
                            .last_root = rd->generation,
                            .state = joining ? POOL_DEVICE_NONE : (enum pool_device_state)rd->slot,
                            .removing = rd->removing,
+                           .replacing = rd->replacing && rd->slot <= POOL_DEVICE_LEAVING,
+                           .replaces = rd->replaces,
                            .leaving_blocks = rd->leaving_blocks};
         list_init(&d->free);
         if (rd->slot == POOL_DEVICE_NONE || (!s && (joining || rd->slot == POOL_DEVICE_LEFT)))
@@ -375,6 +377,7 @@ static void saved(struct ckpt_wait *w, int status)
                 return;
         }
         pool->running = true;
+        members_go_on(pool);
         im->done(im->ctx, 0, NULL, pool);
         import_free(im);
 }

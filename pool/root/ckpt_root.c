@@ -83,6 +83,8 @@ static void note_device(const struct pool *pool, const struct pdev *d, struct ro
             .generation = d->last_root,
             .slot = (uint8_t)(joined ? POOL_DEVICE_MEMBER : d->state),
             .removing = d->removing,
+            .replacing = d->replacing,
+            .replaces = d->replaces,
             .leaving_blocks = d->leaving_blocks,
         };
 }

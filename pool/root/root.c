@@ -130,7 +130,9 @@ void root_encode(const struct root *root, uint8_t *buf)
                 put_le32(p + 16, root->devices[i].nr_zones);
                 put_u8(p + 20, root->devices[i].state);
                 put_u8(p + 21, root->devices[i].slot);
-                put_u8(p + 22, root->devices[i].removing);
+                put_u8(p + 22,
+                       (uint8_t)(root->devices[i].removing | root->devices[i].replacing << 1));
+                put_u8(p + 23, root->devices[i].replaces);
                 put_le64(p + 24, root->devices[i].zone_blocks);
                 put_le64(p + 32, root->devices[i].generation);
                 put_le64(p + 40, root->devices[i].leaving_blocks);
@@ -219,10 +221,13 @@ int root_decode(const uint8_t *buf, uint32_t blocks, struct root *ret_root)
                 r.devices[i].state = get_u8(p + 20);
                 r.devices[i].slot = get_u8(p + 21);
                 r.devices[i].removing = get_u8(p + 22) & 1;
+                r.devices[i].replacing = get_u8(p + 22) >> 1 & 1;
+                r.devices[i].replaces = get_u8(p + 23);
                 r.devices[i].zone_blocks = get_le64(p + 24);
                 r.devices[i].generation = get_le64(p + 32);
                 r.devices[i].leaving_blocks = get_le64(p + 40);
-                if (r.devices[i].state > ROOT_DEVICE_OUT || r.devices[i].slot > POOL_DEVICE_NONE)
+                if (r.devices[i].state > ROOT_DEVICE_OUT || r.devices[i].slot > POOL_DEVICE_NONE ||
+                    r.devices[i].replaces >= r.ndevices)
                         rc = -EBADMSG;
         }
         for (uint32_t i = 0; i < r.ngroups && rc == 0; i++, p += ROOT_GROUP_BYTES)

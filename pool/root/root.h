@@ -32,7 +32,9 @@
  *     240    8  blocks it has verified
  *     248    4  of data damaged  252  4  written anew
  *     256       devices, 48 bytes each:  0 uuid (16)  16 zones (4)  20 state (1)  21 slot (1)
- *                                        22 flags (1): bit 0 removed when it is empty  23 zero (1)
+ *                                        22 flags (1): bit 0 removed when it is empty,
+ *                                           bit 1: the device of another slot is to be removed
+ *                                        23 that slot (1)
  *                                        24 zone size in blocks (8)
  *                                        32 generation of the last root it was in use with (8)
  *                                        40 live blocks when it began to leave (8)
@@ -120,7 +122,8 @@ struct root_device {
         uint8_t state; /* enum root_device_state */
         uint64_t generation;
         uint8_t slot; /* enum pool_device_state */
-        bool removing;
+        bool removing, replacing;
+        uint8_t replaces; /* slot that is to be removed when this one has joined */
         uint64_t leaving_blocks;
 };
 

@@ -564,6 +564,8 @@ void clean_poll(struct pool *pool)
         pace(c);
         if (!pool->running || pool->readonly)
                 return;
+        if (c->victim && !c->rebuilding && pool->rebuild && c->rebuild_credit)
+                clean_yield(pool, c->victim); /* it waits for users to write, others need not */
         if (c->victim && !give_up(c)) {
                 step(c);
                 return;

@@ -170,8 +170,7 @@ void group_count(struct pool *pool, struct group *g)
 
 static void make_free(struct pool *pool, struct group *g)
 {
-        g->state =
-            pdev_takes(group_dev(pool, g)) || group_dev(pool, g)->error ? GROUP_FREE : GROUP_PARKED;
+        g->state = group_dev(pool, g)->state == POOL_DEVICE_MEMBER ? GROUP_FREE : GROUP_PARKED;
         g->width = g->copies = 1;
         g->member[0].good = MEMBER_GOOD;
         g->cap = g->zone_cap;

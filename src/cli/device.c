@@ -24,6 +24,28 @@ static json_t *member_name(const char *text)
                                                        : json_string(text);
 }
 
+/* The member's uuid: its path may be another one's by and by. The name, if it is none. */
+static json_t *member_uuid(const struct cli *cli, const char *pool, const char *text)
+{
+        struct cli quiet = {.socket = cli->socket};
+        json_t *result = NULL, *dev, *name = member_name(text);
+        size_t i;
+
+        if (cli_call(&quiet, "pool.status", json_pack("{s:s}", "pool", pool), false, &result) !=
+            CLI_OK)
+                return name;
+        json_array_foreach(json_object_get(result, "devices"), i, dev)
+        {
+                if (!json_equal(json_object_get(dev, "path"), name))
+                        continue;
+                json_decref(name);
+                name = json_incref(json_object_get(dev, "uuid"));
+                break;
+        }
+        json_decref(result);
+        return name;
+}
+
 /* ---- joining ---- */
 
 static json_t *join_params(const struct cli_args *args, const char *device, bool overwrite)
@@ -59,13 +81,25 @@ static int begin(const struct cli *cli, const char *method, json_t *params)
         return rc;
 }
 
-static int follow(const struct cli *cli, const char *pool, const char *device)
+static int follow(const struct cli *cli, const char *pool, json_t *device)
 {
         return show(cli, "device.wait",
-                    json_pack("{s:s, s:o}", "pool", pool, "device", member_name(device)), true);
+                    json_pack("{s:s, s:o, s:b}", "pool", pool, "device", device, "begun", 1), true);
 }
 
 /* Asks for it, then waits: what goes wrong while waiting does not undo it. */
+static int begin_and_follow(const struct cli *cli, const struct cli_args *args, const char *method,
+                            json_t *params)
+{
+        json_t *device = member_uuid(cli, args->words[0], args->words[1]);
+        int rc = begin(cli, method, params);
+
+        if (rc == CLI_OK)
+                return follow(cli, args->words[0], device);
+        json_decref(device);
+        return rc;
+}
+
 static int leave(const struct cli *cli, const struct cli_args *args, const char *method, bool wait)
 {
         json_t *params =
@@ -73,8 +107,7 @@ static int leave(const struct cli *cli, const struct cli_args *args, const char 
 
         if (!wait)
                 return show(cli, method, params, false);
-        int rc = begin(cli, method, params);
-        return rc == CLI_OK ? follow(cli, args->words[0], args->words[1]) : rc;
+        return begin_and_follow(cli, args, method, params);
 }
 
 static int remove_device(const struct cli *cli, const struct cli_args *args)
@@ -108,8 +141,7 @@ static int replace(const struct cli *cli, const struct cli_args *args)
         json_object_set_new(params, "old", member_name(args->words[1]));
         if (args->nvalues[REPLACE_NO_WAIT])
                 return show(cli, "device.replace", params, false);
-        int rc = begin(cli, "device.replace", params);
-        return rc == CLI_OK ? follow(cli, args->words[0], args->words[1]) : rc;
+        return begin_and_follow(cli, args, "device.replace", params);
 }
 
 /* ---- scrubbing ---- */

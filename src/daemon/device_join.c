@@ -159,10 +159,12 @@ static int check(struct dpool *p, const char *path, const char *old, struct err 
                 return err_set(err, EINVAL,
                                "device '%.80s' must be an absolute path of at most 255 bytes",
                                path);
-        if (other == p)
+        /* another device at the path of one that is missing is a new one */
+        bool vacant = other == p && dpool_slot_of(p, path, &slot, &dev) == 0 && dev.missing;
+        if (other == p && !vacant)
                 return err_set(err, EEXIST, "device %s is a member of pool %s already", path,
                                p->spec.name);
-        if (other)
+        if (other && other != p)
                 return err_set(err, EBUSY, "device %s is in use by pool %s", path,
                                other->spec.name);
         if (p->joining)

@@ -105,16 +105,23 @@ static struct leave *parse(struct control_request *req, struct daemon *d, uint32
         struct err err = ERR_INIT;
         struct pool_device_status dev;
         const char *pool = NULL, *device = NULL;
+        bool begun = false; /* it was asked to leave: if it is not there, it has left */
         const struct control_param table[] = {
             PARAM_STR("pool", &pool, PARAM_REQUIRED),
             PARAM_STR("device", &device, PARAM_REQUIRED),
+            PARAM_BOOL("begun", &begun, PARAM_OPTIONAL),
         };
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
         struct dpool *p = rc == 0 ? dpool_active(d, pool, &err) : NULL;
 
         if (rc == 0 && !p)
                 rc = -err.code;
-        if (rc == 0 && dpool_slot_of(p, device, ret_slot, &dev) < 0)
+        bool gone = rc == 0 && dpool_slot_of(p, device, ret_slot, &dev) < 0;
+        if (gone && begun) {
+                control_reply(req, report_pool(p));
+                return NULL;
+        }
+        if (gone)
                 rc = err_set(&err, ENOENT, "pool %s has no device %s; see 'zonepool device status'",
                              pool, device);
         struct leave *l = rc == 0 ? calloc(1, sizeof(*l)) : NULL;

@@ -24,6 +24,12 @@ static void save(struct dpool *p)
 
 int dpool_device_listed(struct dpool *p, const char *path, struct err *err)
 {
+        for (uint32_t i = 0; i < p->spec.ndevices; i++) {
+                if (strcmp(p->spec.devices[i], path) != 0)
+                        continue;
+                p->spec.uuids[i] = (struct uuid){0}; /* of one that is missing: no more there */
+                return dpool_store_save(p->daemon, &p->spec, err);
+        }
         if (p->spec.ndevices == POOL_MAX_DEVICES)
                 return err_set(err, ENOSPC, "pool %s has %d devices; remove one first",
                                p->spec.name, POOL_MAX_DEVICES);

@@ -2,7 +2,10 @@
 """Volumes of several copies while devices are missing, come back and are replaced. Usage: test_mirrors.py ZONEPOOLD
 ZONEPOOL [NAME...]"""
 import os
+import random
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 from test_devices import CHUNK, Writer, device, devices, stored  # noqa: E402
@@ -135,6 +138,50 @@ def test_a_device_comes_back_while_the_pool_is_in_use(daemon, tool):
         refused("in use", d.cli, "device", "return", "tank", d.dir / "b")
         rebuilt(d)
         w.check()
+
+
+def test_a_lost_device_is_replaced_from_its_mirrors(daemon, tool):
+    with Daemon(daemon, tool, AT_ONCE) as d:
+        d.start()
+        w = make(d, "a", "b", "c")
+        d.kill()
+        os.unlink(d.dir / "c")
+        d.start()
+        with w:
+            d.cli("device", "replace", "tank", d.dir / "c", device(d, "e"))
+        assert sorted(devices(d)) == ["a", "b", "e"] and stored(d) == ["a", "b", "e"], devices(d)
+        rebuilt(d)
+        w.check()
+        d.kill()
+        os.unlink(d.dir / "a")  # another one, and its successor takes its place
+        d.start()
+        d.cli("device", "replace", "tank", d.dir / "a", device(d, "a"))
+        assert sorted(devices(d)) == ["a", "b", "e"] and stored(d) == ["a", "b", "e"], devices(d)
+        assert not devices(d)["a"]["missing"]
+        rebuilt(d)
+        d.kill()
+        away(d, "b")
+        d.start()
+        w.check()
+
+
+def test_a_replacement_goes_on_after_a_kill(daemon, tool):
+    rng = random.Random(7)
+    with Daemon(daemon, tool, AT_ONCE) as d:
+        d.start()
+        w = make(d, "a", "b", "c")
+        for i in range(4):
+            old, new = sorted(devices(d))[0], f"x{i}"
+            ask = subprocess.Popen([tool, "--socket", d.socket, "device", "replace", "tank", d.dir / old,
+                                    device(d, new)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * 0.3)  # the moment is what varies
+            d.kill()
+            ask.wait(30)
+            d.start()
+            wait_for("it is done, or never was", lambda: len(devices(d)) == 3 and
+                     all(v["state"] == "member" for v in devices(d).values()), 60)
+            assert (new in devices(d)) != (old in devices(d)), devices(d)
+            w.check()
 
 
 if __name__ == "__main__":

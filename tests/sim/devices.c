@@ -73,17 +73,19 @@ static void answered(struct call *c, int status, const struct err *err)
                         sim->devices[c->old].fate = DEVICE_REMOVED;
         } else if (status == -EIO && strstr(err->msg, "took it in")) {
                 *d = (struct sim_device){.fate = DEVICE_OUT, .marked = true};
-                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
+                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING) {
                         sim->devices[c->old].fate = DEVICE_IN;
+                        sim->devices[c->old].heir = 0;
+                }
         } else if (status == -EROFS || status == -EIO || status == -ENODEV) {
                 sim->power_lost = true; /* what came of it, the next recovery tells */
         } else {
-                bool joined = c->was == DEVICE_OUT && c->old < MAX_MEDIA &&
-                              strstr(err->msg, "was added, but");
-                d->fate = joined ? DEVICE_IN : c->was;
+                d->fate = c->was;
                 d->listed = d->fate != DEVICE_OUT;
-                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING)
+                if (c->old < MAX_MEDIA && sim->devices[c->old].fate == DEVICE_REMOVING) {
                         sim->devices[c->old].fate = DEVICE_IN;
+                        sim->devices[c->old].heir = 0;
+                }
         }
         free(c);
         sim_answered(sim);
@@ -181,6 +183,7 @@ static void add(struct sim *sim, uint32_t old)
         }
         c->old = old;
         sim->devices[old].fate = DEVICE_REMOVING;
+        sim->devices[old].heir = i + 1;
         pool_device_replace(sim->pool, slot, dev, c, added);
 }
 
@@ -269,6 +272,7 @@ void devices_act(struct sim *sim)
                         return;
                 sim_trace(sim, "device %u: keep", i);
                 sim->devices[i].empty = false; /* it may be used before the answer */
+                sim->devices[i].heir = 0;
                 pool_device_keep(sim->pool, devices_slot(sim, i),
                                  call_new(sim, i, DEVICE_KEEPING, DEVICE_IN), ended);
                 return;
@@ -399,6 +403,13 @@ void devices_check(struct sim *sim)
                                  m, ds.state, ds.removing ? " (removing)" : "", d->fate);
                 d->empty = leaving && ds.drained;
                 d->fate = going ? DEVICE_REMOVED : leaving ? DEVICE_EVACUATED : DEVICE_IN;
+        }
+        for (uint32_t i = 0; i < sim->nmedia; i++) {
+                uint32_t heir = sim->devices[i].heir;
+                sim->devices[i].heir = 0;
+                if (heir && there[i] && there[heir - 1] && sim->devices[i].fate == DEVICE_IN)
+                        sim_fail(sim, "device %u has joined for device %u, which stays", heir - 1,
+                                 i);
         }
         for (uint32_t i = 0; i < sim->nmedia; i++) {
                 struct sim_device *d = &sim->devices[i];

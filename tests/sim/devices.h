@@ -21,6 +21,7 @@ struct sim_device {
         bool listed; /* given to import, as the daemon's file has it */
         bool blank; /* it has left: its label must be gone */
         bool marked; /* it has left, and its label could not be wiped: nobody adds it again */
+        uint32_t heir; /* number of the device that replaces it, plus one; 0: none */
         bool away; /* the pool has let go of it, and it is not back yet */
         bool empty; /* nothing may be written to its groups */
 };

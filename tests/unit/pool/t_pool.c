@@ -488,3 +488,28 @@ void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version)
         for (size_t i = 0; i < ZP_BLOCK / 8; i++)
                 w[i] = rng_next(&r);
 }
+
+void t_write_all(struct t_pool *t, uint64_t blocks, uint64_t version)
+{
+        uint8_t buf[ZP_BLOCK];
+
+        for (uint64_t b = 0; b < blocks; b++) {
+                t_fill(buf, 1, b, version);
+                CU_ASSERT_EQUAL(t_io(volume_by_name(t->pool, "disk"), t, VOLUME_WRITE, b * ZP_BLOCK,
+                                     buf, ZP_BLOCK, b % 16 == 0),
+                                0);
+        }
+}
+
+void t_check_all(struct t_pool *t, uint64_t blocks, uint64_t version)
+{
+        uint8_t buf[ZP_BLOCK], back[ZP_BLOCK];
+
+        for (uint64_t b = 0; b < blocks; b++) {
+                t_fill(buf, 1, b, version);
+                CU_ASSERT_EQUAL(t_io(volume_by_name(t->pool, "disk"), t, VOLUME_READ, b * ZP_BLOCK,
+                                     back, ZP_BLOCK, false),
+                                0);
+                CU_ASSERT_EQUAL(memcmp(buf, back, ZP_BLOCK), 0);
+        }
+}

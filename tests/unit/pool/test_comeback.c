@@ -54,31 +54,6 @@ static struct volume *pool_of(struct t_pool *t, uint32_t ndevs, uint8_t copies, 
         return a.vol;
 }
 
-static void write_all(struct t_pool *t, uint64_t version)
-{
-        uint8_t buf[ZP_BLOCK];
-
-        for (uint64_t b = 0; b < BLOCKS; b++) {
-                t_fill(buf, 1, b, version);
-                CU_ASSERT_EQUAL(t_io(volume_by_name(t->pool, "disk"), t, VOLUME_WRITE, b * ZP_BLOCK,
-                                     buf, ZP_BLOCK, b % 16 == 0),
-                                0);
-        }
-}
-
-static void check_all(struct t_pool *t, uint64_t version)
-{
-        uint8_t buf[ZP_BLOCK], back[ZP_BLOCK];
-
-        for (uint64_t b = 0; b < BLOCKS; b++) {
-                t_fill(buf, 1, b, version);
-                CU_ASSERT_EQUAL(t_io(volume_by_name(t->pool, "disk"), t, VOLUME_READ, b * ZP_BLOCK,
-                                     back, ZP_BLOCK, false),
-                                0);
-                CU_ASSERT_EQUAL(memcmp(buf, back, ZP_BLOCK), 0);
-        }
-}
-
 static int take_back(struct t_pool *t, uint32_t i, struct answer *a)
 {
         *a = (struct answer){0};
@@ -130,9 +105,9 @@ static void test_one_that_comes_back_is_stale_until_it_is_rebuilt(void)
         struct err err = ERR_INIT;
 
         pool_of(&t, 3, 2, 1);
-        write_all(&t, 1);
+        t_write_all(&t, BLOCKS, 1);
         lose(&t, 1);
-        write_all(&t, 2);
+        t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         pool_get_device_status(t.pool, 1, &st);
         CU_ASSERT_EQUAL(st.error, -ENODEV);
@@ -143,26 +118,26 @@ static void test_one_that_comes_back_is_stale_until_it_is_rebuilt(void)
         CU_ASSERT_EQUAL(pool_device_detach(t.pool, 1, &err), 0);
         pool_get_device_status(t.pool, 1, &st);
         CU_ASSERT(st.missing);
-        check_all(&t, 2);
+        t_check_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(take_back(&t, 1, &a), 0);
         CU_ASSERT_EQUAL(a.index, 1);
         pool_get_device_status(t.pool, 1, &st);
         CU_ASSERT_EQUAL(st.error, 0);
         CU_ASSERT_FALSE(st.missing);
-        check_all(&t, 2);
+        t_check_all(&t, BLOCKS, 2);
         t_check(&t);
         until_rebuilt(&t);
-        check_all(&t, 2);
+        t_check_all(&t, BLOCKS, 2);
         t_check(&t);
         CU_ASSERT_EQUAL(stale(&t, 1), 0);
         lose(&t, 0); /* and now it has its share of what there is */
-        check_all(&t, 2);
-        write_all(&t, 3);
-        check_all(&t, 3);
+        t_check_all(&t, BLOCKS, 2);
+        t_write_all(&t, BLOCKS, 3);
+        t_check_all(&t, BLOCKS, 3);
         find(&t, 0);
         t_export(&t);
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        check_all(&t, 3);
+        t_check_all(&t, BLOCKS, 3);
         t_check(&t);
         t_fini(&t);
 }
@@ -174,9 +149,9 @@ static void test_what_came_back_is_demanded_by_the_next_import(void)
         struct answer a;
 
         pool_of(&t, 3, 2, 1);
-        write_all(&t, 1);
+        t_write_all(&t, BLOCKS, 1);
         lose(&t, 2);
-        write_all(&t, 2);
+        t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         CU_ASSERT_EQUAL(pool_device_detach(t.pool, 2, NULL), 0);
         t_crash(&t);
@@ -185,17 +160,17 @@ static void test_what_came_back_is_demanded_by_the_next_import(void)
         t.ndevs = 3;
         find(&t, 2);
         CU_ASSERT_EQUAL(take_back(&t, 2, &a), 0);
-        write_all(&t, 3);
+        t_write_all(&t, BLOCKS, 3);
         t_crash(&t);
         t.ndevs = 2;
         CU_ASSERT_EQUAL(t_import(&t), -ENXIO);
         t.options.degraded_if_sure = true; /* two of three: nothing newer can be there */
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        check_all(&t, 3);
+        t_check_all(&t, BLOCKS, 3);
         t_crash(&t);
         t.ndevs = 3;
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        check_all(&t, 3);
+        t_check_all(&t, BLOCKS, 3);
         t_check(&t);
         t_fini(&t);
 }
@@ -227,9 +202,9 @@ static void test_what_was_used_apart_is_not_taken_back(void)
 
         pool_of(&t, 2, 2, 1);
         struct zdev *first = t.devs[0], *second = t.devs[1];
-        write_all(&t, 1);
+        t_write_all(&t, BLOCKS, 1);
         lose(&t, 1);
-        write_all(&t, 2);
+        t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         t_crash(&t);
         find(&t, 1);
@@ -237,7 +212,7 @@ static void test_what_was_used_apart_is_not_taken_back(void)
         t.devs[0] = second;
         t.options.degraded = true;
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        write_all(&t, 3);
+        t_write_all(&t, BLOCKS, 3);
         t_export(&t);
         t.devs[0] = first;
         t.options.degraded = false;
@@ -246,7 +221,7 @@ static void test_what_was_used_apart_is_not_taken_back(void)
         t.ndevs = 2;
         CU_ASSERT_EQUAL(take_back(&t, 1, &a), -EEXIST);
         CU_ASSERT(strstr(a.err.msg, "used apart") != NULL);
-        check_all(&t, 2);
+        t_check_all(&t, BLOCKS, 2);
         t_fini(&t);
 }
 
