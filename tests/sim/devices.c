@@ -35,6 +35,14 @@ uint32_t devices_slot(struct sim *sim, uint32_t media)
         sim_fail(sim, "device %u has no slot", media);
 }
 
+bool devices_here(const struct sim *sim)
+{
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                if (sim->devices[i].away)
+                        return false;
+        return true;
+}
+
 /* ---- calls ---- */
 
 static bool refusal(const struct sim *sim, const struct call *c, int status)
@@ -331,7 +339,7 @@ void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *
                 sim_fail(sim, "an event of slot %u, which has no device", e->device);
         struct sim_device *d = &sim->devices[m];
         if (e->kind == POOL_EVENT_DEVICE_STUCK) {
-                if (!sim->worn && !sim->faulty)
+                if (!sim->worn && !sim->faults) /* what fails now ends a round that began before */
                         sim_fail(sim, "device %u cannot be emptied", m);
                 return;
         }

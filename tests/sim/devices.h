@@ -28,6 +28,8 @@ struct sim_device {
 
 /* The slot of a member that is not away. */
 uint32_t devices_slot(struct sim *sim, uint32_t media);
+/* The pool has let go of none: all that lives can be looked at. */
+bool devices_here(const struct sim *sim);
 /* Asks for something, if it is time. */
 void devices_act(struct sim *sim);
 /* An event of the pool about a slot. */

@@ -303,7 +303,7 @@ static void choose_options(struct sim *sim)
 static void look_at_run_time(struct sim *sim)
 {
         struct err err = ERR_INIT;
-        if (pool_inspect_check(sim->pool, &err) < 0)
+        if (devices_here(sim) && pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "at run time: %s", err.msg);
         for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
                 const struct oracle_volume *v = oracle_get(sim->oracle, i);
