@@ -296,6 +296,42 @@ static int check_groups(struct check *c)
         return 0;
 }
 
+/* What is promised is what each volume lacks of its reservation. */
+static int check_promises(const struct pool *pool, struct err *err)
+{
+        struct promise sum = {0};
+        const struct volume *vol;
+
+        list_for_each (vol, &pool->nodes, all) {
+                const struct tree *t = vol->tree;
+                struct promise p = {0};
+                if (!vol->frozen)
+                        p = promise_whole(vol->size_bytes, vol->reserved_bytes, t->holes);
+                p.blocks -= MIN(p.blocks, t->live);
+                p.pages -= MIN(p.pages, t->npages);
+                if (vol->taken)
+                        p = vol->promise;
+                if (p.blocks != vol->promise.blocks || p.pages != vol->promise.pages)
+                        return err_set(err, EBADMSG,
+                                       "volume %s is promised %llu blocks, %llu pages; counted are "
+                                       "%llu, %llu",
+                                       vol->name, (unsigned long long)p.blocks,
+                                       (unsigned long long)p.pages,
+                                       (unsigned long long)vol->promise.blocks,
+                                       (unsigned long long)vol->promise.pages);
+                sum.blocks += p.blocks;
+                sum.pages += p.pages;
+        }
+        if (sum.blocks != pool->promised.blocks || sum.pages != pool->promised.pages)
+                return err_set(err, EBADMSG,
+                               "volumes are promised %llu blocks, %llu pages; the pool counts "
+                               "%llu, %llu",
+                               (unsigned long long)sum.blocks, (unsigned long long)sum.pages,
+                               (unsigned long long)pool->promised.blocks,
+                               (unsigned long long)pool->promised.pages);
+        return 0;
+}
+
 int pool_inspect_check(struct pool *pool, struct err *err)
 {
         struct check c = {.pool = pool, .err = err};
@@ -316,6 +352,8 @@ int pool_inspect_check(struct pool *pool, struct err *err)
         }
         if (rc == 0)
                 rc = check_groups(&c);
+        if (rc == 0)
+                rc = check_promises(pool, err);
         if (rc == 0 &&
             (c.pages != pool->npages || c.dirty != pool->ndirty ||
              (c.mapped != pool->live && !pending_pages(pool)) || c.bytes != pool->pager.bytes))
@@ -334,7 +372,7 @@ int pool_inspect_check(struct pool *pool, struct err *err)
 
 void pool_inspect_space(const struct pool *pool, struct pool_inspect_space *ret_space)
 {
-        struct pool_inspect_space sp = {.live = pool->live};
+        struct pool_inspect_space sp = {.live = pool->live, .excess = space_excess(pool), .pending = pending_pages(pool)};
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];

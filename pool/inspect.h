@@ -27,6 +27,8 @@ int pool_inspect_check(struct pool *pool, struct err *err);
 
 /* Where the blocks of all groups are. They add up to `groups`. */
 struct pool_inspect_space {
+        uint64_t excess; /* blocks charged beyond the budget */
+        uint64_t pending; /* leaf pages that have not taken what replay found */
         uint64_t groups; /* capacity of all groups that are not bad */
         uint64_t free; /* of groups that hold nothing, or only what the next root gives up */
         uint64_t tails; /* not written yet, of groups open for data */

@@ -24,6 +24,7 @@
 #include "pool/space/clean.h"
 #include "pool/space/group.h"
 #include "pool/space/lifetime.h"
+#include "pool/space/promise.h"
 #include "pool/space/space.h"
 #include "pool/table/alias.h"
 #include "pool/table/chain.h"
@@ -99,6 +100,12 @@ struct pool {
         uint64_t live_of[POOL_MAX_GROUP_WIDTH + 1]; /* and by their copies */
         uint64_t reserved; /* blocks promised to writes under way, */
         uint64_t reserved_of[POOL_MAX_GROUP_WIDTH + 1]; /* and by their copies */
+        struct promise promised; /* to volumes, and not taken up: reservations, */
+        uint64_t promised_of[POOL_MAX_GROUP_WIDTH + 1]; /* blocks by their copies, */
+        uint64_t taken_of[POOL_MAX_GROUP_WIDTH + 1]; /* and of these what writes under way have */
+        bool reserves; /* a volume had a reservation since the import */
+        bool budget_changed; /* since overcommitted was looked at */
+        bool overcommitted, overcommitted_told; /* more is promised than the budget has */
         uint64_t room[POOL_MAX_GROUP_WIDTH]; /* space.c: with mirrors, what budget is without */
         uint32_t volumes_of[POOL_MAX_GROUP_WIDTH + 1]; /* by copies; being created ones too */
         uint64_t budget; /* blocks that data and pages may take */

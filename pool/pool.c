@@ -109,6 +109,7 @@ void pool_poll(struct pool *pool)
                 scrub_poll(pool);
                 clean_poll(pool);
                 reap_poll(pool);
+                promise_poll(pool);
                 space_release(pool);
         }
         stream_kick_all(pool);
@@ -256,7 +257,8 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         pager_init(pool);
         list_add_tail(&pool->trees[CATALOG_TREE % TREE_BUCKETS], &pool->catalog.node);
         if (bitmap_init(&pool->slots, MAX_VOLUMES) < 0 || clean_init(pool) < 0 ||
-            alias_init(&pool->aliases) < 0 || reap_init(pool) < 0 || mover_init(pool) < 0 || scrub_init(pool) < 0) {
+            alias_init(&pool->aliases) < 0 || reap_init(pool) < 0 || mover_init(pool) < 0 ||
+            scrub_init(pool) < 0) {
                 pool_free(pool);
                 return NULL;
         }
@@ -418,7 +420,8 @@ void pool_checkpoint(struct pool *pool, void *ctx, void (*done)(void *ctx, int s
 
 void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
 {
-        uint64_t cap = space_capacity(pool), used = pool->live + pool->reserved;
+        uint64_t cap = space_capacity(pool),
+                 used = pool->live + pool->reserved + pool->promised.blocks;
         uint64_t room = used < cap ? cap - used : 0;
         uint64_t edge = space_charge(0, MAX_HEIGHT); /* the next block may bring its pages */
         uint64_t left = space_left(pool) > edge ? space_left(pool) - edge : 0;
@@ -429,6 +432,8 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .capacity_bytes = cap * ZP_BLOCK,
             .allocated_bytes = pool->live * ZP_BLOCK,
             .available_bytes = MIN(room, left) * ZP_BLOCK,
+            .reserved_bytes = pool->promised.blocks * ZP_BLOCK,
+            .unbacked_bytes = promise_unbacked(pool) * ZP_BLOCK,
             .copies = pool->copies,
             .healed_blocks = pool->healed,
             .user_write_bytes = pool->user_blocks * ZP_BLOCK,

@@ -51,6 +51,9 @@ enum pool_event_kind {
         POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
         POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
         POOL_EVENT_SCRUBBED, /* a scrub is through; block: how many are damaged */
+        POOL_EVENT_UNBACKED, /* there is not room any more for all that is reserved; block: how much
+                                is lacking */
+        POOL_EVENT_BACKED, /* there is again */
         POOL_EVENT_DEVICE_REMOVED, /* device: its slot is empty and the zdev closed; status: 0, or
                                       why its label may still be there */
 };
@@ -186,6 +189,9 @@ struct pool_status {
         uint64_t allocated_bytes; /* live blocks of all volumes */
         uint64_t available_bytes; /* capacity - allocated - reserved, never below 0; both for the
                                      redundancy of the most redundant volume */
+        uint64_t reserved_bytes; /* promised to volumes, and nothing written there yet */
+        uint64_t unbacked_bytes; /* of that, what there is no room for: devices or zones were lost,
+                                    or a crash undid what had made the room */
         uint64_t available_by_copies[POOL_MAX_GROUP_WIDTH]; /* to volumes of 1, 2, 3 copies; 0 where
                                                                devices are too few */
         uint32_t copies; /* of the most redundant volume, and of the tables; at least 1 */
@@ -308,6 +314,7 @@ struct volume_spec {
         const void *owner; /* first ownership record, opaque to the pool */
         size_t owner_len; /* <= VOLUME_OWNER_MAX */
         uint8_t copies; /* of each block, on different devices: 1..3; 0: 1 */
+        uint64_t reserved_bytes; /* multiple of 512, 0..size_bytes: see volume_set_size */
 };
 
 struct volume_info {
@@ -320,17 +327,44 @@ struct volume_info {
         uint64_t moved_write_bytes; /* written again to make room, or to change place */
         uint64_t created_sequence;
         uint8_t copies;
+        uint64_t reserved_bytes;
+        uint64_t held_requests; /* that wait for space */
 };
 
 /* All of these complete when the change is durable.
- * create: -EEXIST name or uuid taken; -EINVAL; -ENOSPC no room for its record, or for tables as
- * redundant; -ENODEV fewer devices in use than copies; -EMFILE a device allows too few open zones
- * for volumes of one more number of copies (2, and 2 for each number). */
+ * create: -EEXIST name or uuid taken; -EINVAL; -ENOSPC no room for its record, for what is
+ * reserved, or for tables as redundant; -ENODEV fewer devices in use than copies; -EMFILE a device
+ * allows too few open zones for volumes of one more number of copies (2, and 2 for each number). */
 void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
                    void (*done)(void *ctx, int status, struct volume *vol));
 /* Grows. -EINVAL smaller or not a multiple of 512. I/O may go on. */
 void volume_resize(struct volume *vol, uint64_t size_bytes, void *ctx,
                    void (*done)(void *ctx, int status));
+
+#define VOLUME_KEEP UINT64_MAX
+
+/* What a volume is to be, in one durable step.
+ *
+ * Reserved bytes are for blocks that the volume has of its own: as long as these are fewer, a write
+ * never waits for space, unless the pool says that it lacks what it promised
+ * (pool_status.unbacked_bytes). What snapshots have is not the volume's own: taking one, cloning
+ * the volume and going back to one promise all of it anew, and end with -ENOSPC where that has no
+ * room.
+ *
+ * What is smaller loses what lies behind the end, which reads as zeroes should the volume grow
+ * again. After a crash it is as large as it was, and perhaps a part of that reads as zeroes
+ * already, or has the new size and nothing behind it. Snapshots keep their size. */
+struct volume_size {
+        uint64_t size_bytes; /* 0: as it is */
+        uint64_t reserved_bytes; /* VOLUME_KEEP: as much as there is, cut to the size; of one that
+                                    shrinks no more than that */
+        bool shrink; /* it may be less than now: no I/O may be in flight then */
+};
+/* -EINVAL smaller without shrink, more reserved than may be, not multiples of 512; -ENOSPC no
+ * room for what is to be reserved, or none for the last block of one that shrinks to no multiple
+ * of 4096; -EBUSY another call lowers the reservation. */
+void volume_set_size(struct volume *vol, const struct volume_size *to, void *ctx,
+                     void (*done)(void *ctx, int status));
 /* Frees the name, and by and by, after done, every block that no clone shares. No I/O may be in
  * flight; vol is gone when done is called with 0. -EBUSY: it has snapshots. Progresses at 100 %
  * full. */

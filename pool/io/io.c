@@ -31,6 +31,7 @@ struct req {
         bool is_held;
         uint64_t lacks, lacks_pages; /* held: blocks and pages there was no room for */
         struct space_claim claim;
+        uint64_t promised; /* blocks out of the volume's reservation that no item has yet */
         struct unmap unmap;
         enum cls cls; /* of all it writes, so that it is found together again */
         uint32_t pending; /* items, edge reads, the discard */
@@ -107,6 +108,8 @@ static void finish(struct req *r)
         for (int i = 0; i < r->nedges; i++)
                 pool_block_put(r->pool, r->edge_buf[i]);
         space_unclaim(r->pool, &r->claim);
+        if (r->promised)
+                promise_put(r->vol, r->promised);
         if (r->vol)
                 lock_release(&r->vol->locks, &r->lock);
         pool_release(r);
@@ -224,6 +227,10 @@ static int write_block(struct req *r, uint64_t block)
         }
         merge(r, block, it->data);
         it->crc = crc32c(0, it->data, ZP_BLOCK);
+        if (r->promised && !(tree_get(r->vol->tree, block).addr & ADDR_MAPPED)) {
+                r->promised--;
+                it->promised = r->vol;
+        }
         r->pending++;
         stream_add(pool_stream(r->pool, r->cls, r->vol->copies), it);
         return 0;
@@ -386,6 +393,18 @@ static uint64_t edges_copied(const struct req *r)
         return n;
 }
 
+/* For what it lacks. Within its volume's reservation nobody is asked, as long as the pool has all
+ * it promised. */
+static bool has_room(const struct req *r)
+{
+        uint64_t blocks = r->lacks, promised = MIN(promise_room(r->vol), blocks);
+
+        if (promised < blocks)
+                return space_admits(r->pool, blocks - promised, r->lacks_pages, r->vol->copies);
+        return !r->pool->overcommitted ||
+               space_admits_now(r->pool, blocks, r->lacks_pages, r->vol->copies);
+}
+
 static bool try_admit(struct req *r)
 {
         uint64_t blocks = edges_copied(r), pages = blocks * MAX_HEIGHT;
@@ -396,9 +415,14 @@ static bool try_admit(struct req *r)
         r->lacks_pages = pages;
         if (!blocks)
                 return true;
-        if (!space_admits(r->pool, blocks, pages, r->vol->copies))
+        uint64_t promised = MIN(promise_room(r->vol), blocks);
+        if (!has_room(r))
                 return false;
-        space_claim(r->pool, &r->claim, blocks, pages, r->vol->copies);
+        if (promised < blocks)
+                space_claim(r->pool, &r->claim, blocks - promised, pages, r->vol->copies);
+        r->promised = promised;
+        if (promised)
+                promise_take(r->vol, promised);
         return true;
 }
 
@@ -491,39 +515,66 @@ static void granted(struct lock *l)
 
         if (r->pool->readonly)
                 end_later(r, -EROFS);
+        else if (r->io->offset_bytes + r->io->length_bytes > r->vol->size_bytes)
+                end_later(r, -EINVAL); /* it has shrunk meanwhile */
         else if (pin_pages(r))
                 try_start(r);
 }
 
+/* As far as space reaches; false: not now. */
+static bool resume(struct req *r)
+{
+        if (r->loading)
+                return false;
+        if (!r->npins) {
+                if (!has_room(r) || !lock_may_resume(&r->vol->locks, &r->lock))
+                        return false;
+                /* from here on it holds pages of the tree */
+                lock_clear_idle(&r->vol->locks, &r->lock);
+                if (!pin_pages(r))
+                        return false;
+        }
+        if (!try_admit(r)) {
+                unpin(r);
+                lock_set_idle(&r->vol->locks, &r->lock);
+                return false;
+        }
+        unhold(r);
+        admitted(r);
+        return true;
+}
+
+/* In the order they came, but for those that have got a reservation, or have begun: they pass the
+ * others. */
+
 void held_resume(struct pool *pool)
 {
-        while (!list_empty(&pool->held)) {
-                struct req *r = list_first(&pool->held, struct req, held);
+        struct req *r, *tmp;
+        bool waits = false;
+
+        list_for_each_safe (r, tmp, &pool->held, held) {
                 if (pool->readonly) {
                         unhold(r);
                         unpin(r);
                         end_later(r, -EROFS);
                         continue;
                 }
-                if (r->loading)
+                if (waits && !pool->reserves)
                         return;
-                if (!r->npins) {
-                        if (!space_admits(pool, r->lacks, r->lacks_pages, r->vol->copies) ||
-                            !lock_may_resume(&r->vol->locks, &r->lock))
-                                return;
-                        lock_clear_idle(&r->vol->locks,
-                                        &r->lock); /* from here on it holds pages of the tree */
-                        if (!pin_pages(r))
-                                return;
-                }
-                if (!try_admit(r)) {
-                        unpin(r);
-                        lock_set_idle(&r->vol->locks, &r->lock);
-                        return;
-                }
-                unhold(r);
-                admitted(r);
+                if (waits && !r->npins && promise_room(r->vol) < r->lacks)
+                        continue;
+                waits |= !resume(r);
         }
+}
+
+uint64_t held_of(const struct volume *vol)
+{
+        const struct req *r;
+        uint64_t n = 0;
+
+        list_for_each (r, &vol->pool->held, held)
+                n += r->vol == vol;
+        return n;
 }
 
 void volume_cancel_held(struct volume *vol)

@@ -46,5 +46,7 @@ void block_read_member(struct pool *pool, struct block_read *r, struct entry e, 
 void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
                 const uint8_t *buf, unsigned bad);
 void held_resume(struct pool *pool);
+/* Requests of the volume that wait for space. */
+uint64_t held_of(const struct volume *vol);
 
 #endif

@@ -185,8 +185,20 @@ static int apply_all(struct batch *b)
         return 0;
 }
 
+/* What came out of reservations is there by now, or never will be. */
+static void promises_kept(const struct list *items)
+{
+        struct item *it;
+
+        list_for_each (it, items, node) {
+                if (it->promised)
+                        promise_put(steal_ptr(&it->promised), 1);
+        }
+}
+
 void items_done(struct pool *pool, struct list *items, int status)
 {
+        promises_kept(items); /* before anybody is told, and writes what comes next */
         while (!list_empty(items)) {
                 struct item *it = list_first(items, struct item, node);
                 list_del(&it->node);

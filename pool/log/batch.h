@@ -21,6 +21,7 @@ struct item {
         uint64_t addr; /* where it lies, once placed */
         uint8_t *data; /* a block of the pool's, owned; or NULL */
         uint8_t *payload; /* control records, owned */
+        struct volume *promised; /* a block out of its reservation, promise.h; or NULL */
         uint32_t retries;
         uint32_t pages; /* without data: table pages it may change, at most; 0: a few */
         /* After the records were applied (0), or when they never will be. The item is freed by the

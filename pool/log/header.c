@@ -37,12 +37,12 @@ uint32_t record_payload_bytes(uint8_t type, uint32_t count)
         case RECORD_OWNER:
         case RECORD_SNAPSHOT:
         case RECORD_REVERT:
+        case RECORD_RESIZE:
                 return count;
         case RECORD_MERGE:
         case RECORD_GONE:
         case RECORD_LIMIT:
         case RECORD_DISCARD:
-        case RECORD_RESIZE:
         case RECORD_DELETE:
                 return 0;
         default:

@@ -46,7 +46,7 @@
  *    4 PAGE       yes  count x crc32c (4)        index and level say which page of the tree
  *    5 INODE      yes  count x crc32c (4)        tree is the catalog's, index the slot
  *   16 CREATE      no  count bytes: an inode (pool/table/catalog.h); index is the slot
- *   17 RESIZE      no  -                         index is the new size in bytes
+ *   17 RESIZE      no  count (8) bytes: reserved bytes (8); index is the size in bytes
  *   18 DELETE      no  -                         the volume or snapshot is doomed
  *   20 OWNER       no  count bytes: n x { uuid of the volume (16), length (4), record }
  *   21 SNAPSHOT    no  count bytes: tree the volume goes on with (8), an inode; index is its slot

@@ -119,6 +119,7 @@ static struct volume *freeze_head(struct pool *pool, struct volume *vol, struct 
         fresh->vol = vol;
         if (up)
                 vol->size_bytes = up->vol->size_bytes;
+        vol->reserved_bytes = MIN(vol->reserved_bytes, vol->size_bytes);
         fresh->limit = DIV_ROUND_UP(vol->size_bytes, ZP_BLOCK);
         fresh->root_changed = true;
         tree_link(fresh, up ? up : node->tree);
@@ -169,6 +170,8 @@ static void apply_delete(struct pool *pool, struct volume *vol)
                 pool->nvolumes--;
         }
         vol->frozen = vol->doomed = true;
+        vol->reserved_bytes = 0;
+        promise_update(vol);
         vol->dirty = true;
         reap_check(pool, vol);
 }
@@ -201,6 +204,21 @@ static int apply_reap(struct pool *pool, struct tree *t, const struct record *re
         if (up && up->vol)
                 reap_check(pool, up->vol);
         return 0;
+}
+
+/* What a smaller size cuts off was discarded, durably, before. */
+static void apply_resize(struct volume *vol, const struct record *rec)
+{
+        if (vol->frozen || rec->payload_bytes != 8 || !rec->index ||
+            rec->index > VOLUME_MAX_BYTES || rec->index % VOLUME_SECTOR)
+                return;
+        uint64_t reserved = get_le64(rec->payload);
+        if (reserved > rec->index || reserved % VOLUME_SECTOR)
+                return;
+        vol->size_bytes = rec->index;
+        vol->reserved_bytes = reserved;
+        vol->dirty = true;
+        promise_update(vol);
 }
 
 static void apply_owner(struct pool *pool, const struct record *rec)
@@ -249,11 +267,7 @@ int record_apply(struct pool *pool, const struct record *rec, uint64_t seq, uint
         case RECORD_DISCARD:
                 return t->vol->frozen ? 0 : tree_discard(pool, t, rec->index, rec->count);
         case RECORD_RESIZE:
-                if (!t->vol->frozen && rec->index > t->vol->size_bytes &&
-                    rec->index <= VOLUME_MAX_BYTES) {
-                        t->vol->size_bytes = rec->index;
-                        t->vol->dirty = true;
-                }
+                apply_resize(t->vol, rec);
                 return 0;
         case RECORD_LIMIT:
                 if (!t->vol->frozen)

@@ -114,9 +114,7 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
         const struct pdev *d = &pool->devs[index];
         uint32_t groups = 0;
         unsigned stay = pool->nusable - pdev_takes(d);
-        uint64_t used =
-            space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
-        uint64_t budget = space_without(pool, index, &groups);
+        uint64_t used = space_charged(pool), budget = space_without(pool, index, &groups);
 
         if (stay < pool->copies)
                 return err_set(
@@ -132,8 +130,9 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
                     path_of(d), pool->name, groups, MIN_GROUPS);
         if (used > budget)
                 return err_set(err, ENOSPC,
-                               "device %s cannot leave pool %s: %llu MiB are in use, and the other "
-                               "devices can hold %llu MiB; add a device or delete data first",
+                               "device %s cannot leave pool %s: %llu MiB are in use or reserved, "
+                               "and the other devices can hold %llu MiB; add a device or delete "
+                               "data first",
                                path_of(d), pool->name, (unsigned long long)DIV_ROUND_UP(used, 256),
                                (unsigned long long)(budget / 256));
         return 0;

@@ -126,10 +126,11 @@ void space_init(struct pool *pool)
                         group_dev(pool, pool->groups[i])->nzones++;
         pool->rebuild |= pool->nusable != was;
         width = width_for(pool, pool->copies);
-        if (width == 1)
-                return;
-        mirrored_room(pool, pool->copies, NO_DEVICE, pool->room);
-        pool->budget = mirrored_budget(pool->room, width);
+        if (width > 1) {
+                mirrored_room(pool, pool->copies, NO_DEVICE, pool->room);
+                pool->budget = mirrored_budget(pool->room, width);
+        }
+        pool->budget_changed = true;
 }
 
 uint64_t space_without(const struct pool *pool, uint32_t leaving, uint32_t *ret_groups)
@@ -192,23 +193,58 @@ uint64_t space_capacity(const struct pool *pool)
         return pool->budget > taken ? pool->budget - taken : 0;
 }
 
-uint64_t space_left(const struct pool *pool)
-{
-        uint64_t charged =
-            space_charge(pool->live, pool->npages + catalog_blocks(pool)) + pool->reserved;
+/* What is charged: what is there or under way, and what is promised beside it, or of that only
+ * what writes under way have taken. */
+enum promises { PROMISES_ALL, PROMISES_TAKEN };
 
-        return charged < pool->budget ? pool->budget - charged : 0;
+static uint64_t promised_blocks(const struct pool *pool, unsigned copies, enum promises promises)
+{
+        return promises == PROMISES_ALL ? pool->promised_of[copies] : pool->taken_of[copies];
 }
 
-/* What all blocks there are, and those promised, take outside the k largest devices, with tables
- * that are kept so many times. */
-static uint64_t taken(const struct pool *pool, unsigned k, unsigned copies)
+static uint64_t charged_pages(const struct pool *pool, enum promises promises)
 {
-        uint64_t sum = 0, tables = space_charge(0, pool->npages + catalog_blocks(pool));
+        return pool->npages + catalog_blocks(pool) +
+               (promises == PROMISES_ALL ? pool->promised.pages : 0);
+}
+
+static uint64_t charged(const struct pool *pool, enum promises promises)
+{
+        uint64_t blocks = pool->live + pool->reserved;
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
+                blocks += promised_blocks(pool, c, promises);
+        return space_charge(blocks, charged_pages(pool, promises));
+}
+
+uint64_t space_charged(const struct pool *pool)
+{
+        return charged(pool, PROMISES_ALL);
+}
+
+uint64_t space_left(const struct pool *pool)
+{
+        uint64_t used = charged(pool, PROMISES_ALL);
+
+        return used < pool->budget ? pool->budget - used : 0;
+}
+
+uint64_t space_excess(const struct pool *pool)
+{
+        uint64_t used = charged(pool, PROMISES_ALL);
+
+        return used > pool->budget ? used - pool->budget : 0;
+}
+
+/* What all of that takes outside the k largest devices, with tables that are kept so many times. */
+static uint64_t taken(const struct pool *pool, unsigned k, unsigned copies, enum promises promises)
+{
+        uint64_t sum = 0, tables = space_charge(0, charged_pages(pool, promises));
 
         for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++) {
                 unsigned width = width_for(pool, c);
-                uint64_t n = pool->live_of[c] + pool->reserved_of[c];
+                uint64_t n =
+                    pool->live_of[c] + pool->reserved_of[c] + promised_blocks(pool, c, promises);
                 if (c == copies)
                         n += tables;
                 sum += n * (width > k ? width - k : 0);
@@ -216,19 +252,30 @@ static uint64_t taken(const struct pool *pool, unsigned k, unsigned copies)
         return sum;
 }
 
-bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies)
+static bool admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies,
+                   enum promises promises)
 {
         unsigned width = width_for(pool, copies), tables = width_for(pool, pool->copies);
 
         if (tables == 1)
-                return space_charge(blocks, pages) <= space_left(pool);
+                return charged(pool, promises) + space_charge(blocks, pages) <= pool->budget;
         pages = space_charge(0, pages);
         for (unsigned k = 0; k < tables; k++)
-                if (taken(pool, k, pool->copies) + blocks * (width > k ? width - k : 0) +
+                if (taken(pool, k, pool->copies, promises) + blocks * (width > k ? width - k : 0) +
                         pages * (tables - k) >
                     pool->room[k])
                         return false;
         return true;
+}
+
+bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies)
+{
+        return admits(pool, blocks, pages, copies, PROMISES_ALL);
+}
+
+bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies)
+{
+        return admits(pool, blocks, pages, copies, PROMISES_TAKEN);
 }
 
 void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
@@ -261,7 +308,7 @@ uint64_t space_available(const struct pool *pool, unsigned copies)
         uint64_t room[POOL_MAX_GROUP_WIDTH];
         mirrored_room(pool, MAX(copies, pool->copies), NO_DEVICE, room);
         for (unsigned k = 0; k < width; k++) {
-                uint64_t used = taken(pool, k, MAX(copies, pool->copies));
+                uint64_t used = taken(pool, k, MAX(copies, pool->copies), PROMISES_ALL);
                 left = MIN(left, (room[k] > used ? room[k] - used : 0) / (width - k));
         }
         return left;
@@ -318,17 +365,18 @@ static bool zones_allow(const struct pool *pool, unsigned copies)
         return true;
 }
 
-int space_admits_volume(struct pool *pool, unsigned copies)
+int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uint64_t pages)
 {
         if (copies > pool->nusable)
                 return -ENODEV;
         if (!zones_allow(pool, copies))
                 return -EMFILE;
         if (copies <= pool->copies)
-                return space_admits(pool, 0, 3, copies) ? 0 : -ENOSPC;
+                return space_admits(pool, blocks, pages + 3, copies) ? 0 : -ENOSPC;
         /* the tables become as redundant, and checkpoints must find groups for them at once */
         space_volume_comes(pool, copies);
-        bool fits = space_admits(pool, 0, 3, copies) && groups_free(pool) > GROUPS_FOR_TABLES;
+        bool fits =
+            space_admits(pool, blocks, pages + 3, copies) && groups_free(pool) > GROUPS_FOR_TABLES;
         space_volume_goes(pool, copies);
         return fits ? 0 : -ENOSPC;
 }

@@ -13,6 +13,10 @@ uint64_t space_charge(uint64_t blocks, uint64_t pages);
 uint64_t space_capacity(const struct pool *pool);
 /* What is left of the budget. */
 uint64_t space_left(const struct pool *pool);
+/* What is charged beyond the budget. */
+uint64_t space_excess(const struct pool *pool);
+/* What blocks and table pages that are there, under way or promised take of it. */
+uint64_t space_charged(const struct pool *pool);
 
 /* Blocks promised to an operation under way, and table pages that may come with them. */
 struct space_claim {
@@ -22,6 +26,8 @@ struct space_claim {
 
 /* Whether the pool has room for them, each kept so many times. */
 bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies);
+/* The same, beside what is there and under way, whatever is promised. */
+bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies);
 void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
                  unsigned copies);
 void space_unclaim(struct pool *pool, struct space_claim *claim);
@@ -34,9 +40,10 @@ void space_volume_goes(struct pool *pool, unsigned copies);
 /* Zones that a member must be able to keep open: two groups for each number of copies in use, one
  * for tables, the label's. */
 uint32_t space_open_zones(const struct pool *pool);
-/* Such a volume can be made now. 0; -ENODEV fewer devices in use than copies; -EMFILE some device
- * allows too few open zones for one more number of copies beside the others; -ENOSPC. */
-int space_admits_volume(struct pool *pool, unsigned copies);
+/* Such a volume can be made now, with so much promised to it. 0; -ENODEV fewer devices in use than
+ * copies; -EMFILE some device allows too few open zones for one more number of copies beside the
+ * others; -ENOSPC. */
+int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uint64_t pages);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
 uint64_t space_table_room(const struct pool *pool);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const uint8_t magic_inode[4] = {'Z', 'P', 'I', 'N'};
-enum { INODE_VERSION = 4, INODE_FROZEN = 1, INODE_DOOMED = 2 };
+enum { INODE_VERSION = 5, INODE_FROZEN = 1, INODE_DOOMED = 2, INODE_HOLES = 4 };
 
 bool volume_name_valid(const char *name)
 {
@@ -39,7 +39,8 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         put_le32(buf + 56, vol->tree->root_entry.crc);
         put_u8(buf + 60, vol->tree->height);
         put_u8(buf + 61, vol->copies);
-        put_u8(buf + 62, (uint8_t)(vol->frozen * INODE_FROZEN + vol->doomed * INODE_DOOMED));
+        put_u8(buf + 62, (uint8_t)(vol->frozen * INODE_FROZEN + vol->doomed * INODE_DOOMED +
+                                   vol->tree->holes * INODE_HOLES));
         put_le64(buf + 64, vol->created_seq);
         put_le64(buf + 72, vol->user_blocks);
         put_le64(buf + 80, vol->tree->live);
@@ -49,6 +50,7 @@ uint32_t inode_encode(const struct volume *vol, uint8_t *buf)
         put_le64(buf + 120, vol->time);
         memcpy(buf + 128, vol->name, strlen(vol->name));
         put_le64(buf + 256, vol->moved_blocks);
+        put_le64(buf + 264, vol->reserved_bytes);
         memcpy(buf + INODE_FIXED, vol->owner, vol->owner_len);
         return INODE_FIXED + vol->owner_len;
 }
@@ -73,6 +75,7 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
         uint8_t flags = get_u8(buf + 62);
         vol->frozen = flags & INODE_FROZEN;
         vol->doomed = flags & INODE_DOOMED;
+        vol->tree->holes = flags & INODE_HOLES;
         vol->created_seq = get_le64(buf + 64);
         vol->user_blocks = get_le64(buf + 72);
         vol->tree->live = get_le64(buf + 80);
@@ -82,16 +85,18 @@ int inode_decode(const uint8_t *buf, uint32_t len, struct volume *vol)
         vol->time = get_le64(buf + 120);
         memcpy(vol->name, buf + 128, VOLUME_NAME_MAX);
         vol->moved_blocks = get_le64(buf + 256);
+        vol->reserved_bytes = get_le64(buf + 264);
         bool nameless = vol->doomed && !vol->name[0];
-        if (flags & ~(INODE_FROZEN | INODE_DOOMED) || (vol->doomed && !vol->frozen) ||
+        if (flags & ~(INODE_FROZEN | INODE_DOOMED | INODE_HOLES) || (vol->doomed && !vol->frozen) ||
             vol->tree->parent >= vol->tree->id || vol->tree->limit > VOLUME_MAX_BYTES / ZP_BLOCK ||
             !vol->tree->limit != !vol->tree->parent)
                 return -EBADMSG;
         if ((!nameless && !volume_name_valid(vol->name)) || uuid_is_nil(&vol->uuid) ||
             !vol->size_bytes || vol->size_bytes > VOLUME_MAX_BYTES ||
-            vol->size_bytes % VOLUME_SECTOR || !vol->copies || vol->copies > POOL_MAX_GROUP_WIDTH ||
-            vol->tree->id <= CATALOG_TREE || vol->tree->height > MAX_HEIGHT ||
-            !vol->tree->height != !vol->tree->root_entry.addr ||
+            vol->size_bytes % VOLUME_SECTOR || vol->reserved_bytes > vol->size_bytes ||
+            vol->reserved_bytes % VOLUME_SECTOR || (vol->reserved_bytes && vol->frozen) ||
+            !vol->copies || vol->copies > POOL_MAX_GROUP_WIDTH || vol->tree->id <= CATALOG_TREE ||
+            vol->tree->height > MAX_HEIGHT || !vol->tree->height != !vol->tree->root_entry.addr ||
             !vol->tree->height != !vol->tree->npages ||
             vol->tree->live > VOLUME_MAX_BYTES / ZP_BLOCK ||
             vol->tree->npages > VOLUME_MAX_BYTES / ZP_BLOCK ||
@@ -130,6 +135,8 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         vol->slot = slot;
         vol->context = NULL;
         vol->pins = 0;
+        vol->taken = 0;
+        vol->promise = (struct promise){0};
         vol->going = vol->unreapable = false;
         vol->locks = (struct lock_set){0};
         list_init(&vol->node);
@@ -144,6 +151,7 @@ struct volume *catalog_add(struct pool *pool, const struct volume *from, uint32_
         pool->live += tree->live;
         pool->npages += tree->npages;
         space_volume_comes(pool, vol->copies);
+        promise_update(vol);
         if (!bitmap_test(&pool->slots, slot))
                 bitmap_set_range(&pool->slots, slot, 1);
         if (pool->next_tree <= tree->id)
@@ -292,6 +300,8 @@ void volume_get_info(const struct volume *vol, struct volume_info *ret_info)
             .moved_write_bytes = vol->moved_blocks * ZP_BLOCK,
             .created_sequence = vol->created_seq,
             .copies = vol->copies,
+            .reserved_bytes = vol->reserved_bytes,
+            .held_requests = held_of(vol),
         };
 
         for (const struct tree *t = vol->tree->up; t; t = t->up)

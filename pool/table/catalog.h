@@ -2,7 +2,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPIN"
- *        4    2  version, 4
+ *        4    2  version, 5
  *        6    2  length of the ownership record
  *        8    8  tree
  *       16    8  parent tree, 0: none
@@ -12,7 +12,8 @@
  *       56    4  table root entry: crc32c
  *       60    1  table height, levels
  *       61    1  copies, 1..3
- *       62    1  flags: bit 0 frozen, bit 1 doomed (deleted, kept for others)
+ *       62    1  flags: bit 0 frozen, bit 1 doomed (deleted, kept for others), bit 2 holes
+ *                 (its table may have entries that are holes)
  *       63    1  zero
  *       64    8  sequence of its creation
  *       72    8  blocks written by users
@@ -23,7 +24,7 @@
  *      120    8  of a snapshot: time of its creation, as its creator gave it
  *      128  128  name, NUL-padded
  *      256    8  blocks moved
- *      264    8  zero
+ *      264    8  reserved, bytes; of what is frozen 0
  *      272       ownership record
  *
  * A snapshot's name is its own; where it is frozen and doomed there may be none. A parent is older

@@ -82,11 +82,23 @@ void tree_lower_limit(struct pool *pool, struct tree *t, uint64_t limit)
                 reap_check(pool, up->vol);
 }
 
+/* The first entry in [from, end) that a discard changes: up to stop holes may be needed. */
+static uint64_t next_to_go(const struct tree *t, uint64_t from, uint64_t stop, uint64_t end)
+{
+        if (from < stop) {
+                uint64_t next = tree_next_mapped(t, from, stop);
+                if (next < stop)
+                        return next;
+                from = stop;
+        }
+        return tree_next_entry(t, from, end);
+}
+
 int tree_discard(struct pool *pool, struct tree *t, uint64_t index, uint64_t count)
 {
         uint64_t end = end_of(index, count);
         uint64_t stop = t->up ? MIN(end, t->limit) : 0;
-        uint64_t own = tree_next_mapped(t, index, end);
+        uint64_t own = next_to_go(t, index, stop, end);
         uint64_t above = index < stop ? tree_next_shown(t->up, index, stop) : stop;
         for (;;) {
                 uint64_t i = above < stop ? MIN(own, above) : own;
@@ -99,7 +111,7 @@ int tree_discard(struct pool *pool, struct tree *t, uint64_t index, uint64_t cou
                                 return rc;
                 }
                 if (own == i)
-                        own = tree_next_mapped(t, i + 1, end);
+                        own = next_to_go(t, i + 1, stop, end);
                 if (above == i && above < stop)
                         above = tree_next_shown(t->up, i + 1, stop);
         }
@@ -143,8 +155,11 @@ void tree_link(struct tree *t, struct tree *up)
 {
         t->up = up;
         t->parent = up->id;
+        t->holes = true;
         list_add_tail(&up->kids, &t->kin);
         up->nkids++;
+        if (t->vol)
+                promise_update(t->vol);
 }
 
 void tree_unlink(struct tree *t)

@@ -18,6 +18,18 @@ static void random_uuid(struct pool *pool, struct uuid *uuid)
         uuid_from_random(uuid);
 }
 
+/* What the volume has stays with what it is above from now on, and what is reserved for it is
+ * promised anew. */
+static int promise_anew(struct vop *c, uint64_t size_bytes)
+{
+        struct volume *v = c->vol;
+
+        if (!v->reserved_bytes)
+                return 0;
+        return promise_claim(v, size_bytes, MIN(v->reserved_bytes, size_bytes), PROMISE_FROZEN,
+                             &c->promise);
+}
+
 /* ---- snapshots ---- */
 
 /* The volume stands still: what it has is frozen as fresh, and it goes on with a new tree. */
@@ -27,6 +39,8 @@ static int prepare_snapshot(struct vop *c)
 
         if (c->vol->frozen)
                 return -ENOENT; /* deleted meanwhile */
+        if (promise_anew(c, c->vol->size_bytes) < 0)
+                return -ENOSPC;
         as->tree->id = c->vol->tree->id;
         as->size_bytes = c->vol->size_bytes;
         as->copies = c->vol->copies;
@@ -129,6 +143,8 @@ static int prepare_revert(struct vop *c)
 
         if (c->vol->frozen || !may_be_used(c->parent))
                 return -ENOENT; /* deleted meanwhile */
+        if (promise_anew(c, c->parent->size_bytes) < 0)
+                return -ENOSPC;
         random_uuid(c->pool, &uuid);
         put_le64(c->item->payload, c->pool->next_tree++);
         put_le64(c->item->payload + 8, c->parent->tree->id);

@@ -279,6 +279,8 @@ static void leaf_set(struct pool *pool, struct tree *t, struct page *p, uint64_t
         }
         if (!p->used)
                 page_remove(pool, t, p);
+        if (t->vol && t->vol->reserved_bytes)
+                promise_update(t->vol);
 }
 
 void page_set(struct pool *pool, struct page *leaf, unsigned i, struct entry e)

@@ -42,6 +42,7 @@ struct tree {
         struct tree *up; /* the parent */
         struct list kids, kin; /* whose parent it is; in up->kids */
         uint32_t nkids;
+        bool holes; /* it stands, or stood, above another: entries may be holes */
         bool aliased; /* blocks of trees that went may be its own (alias.h) */
         uint8_t height; /* levels; 0: empty */
         bool root_changed; /* its entry must be written where it is kept */

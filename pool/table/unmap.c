@@ -66,7 +66,8 @@ static bool reserve(struct unmap *u, uint64_t first)
 /* The pages of the step are there. False: nothing is mapped. */
 static bool discard(struct unmap *u)
 {
-        uint64_t first = tree_next_shown(u->tree, u->at, u->stop);
+        uint64_t first = u->own_only ? tree_next_entry(u->tree, u->at, u->stop)
+                                     : tree_next_shown(u->tree, u->at, u->stop);
         struct item *it = NULL;
         int rc = -ENOSPC;
 
@@ -122,11 +123,17 @@ static void pages_there(struct pin *pin, int status)
         step(u);
 }
 
+static uint64_t next_maybe(const struct unmap *u)
+{
+        return u->own_only ? tree_next_entry_maybe(u->tree, u->at, u->end)
+                           : tree_next_shown_maybe(u->tree, u->at, u->end);
+}
+
 static void step(struct unmap *u)
 {
         uint32_t leaves = u->tree->up ? tree_step_leaves(u->pool) : STEP_LEAVES;
 
-        while ((u->at = tree_next_shown_maybe(u->tree, u->at, u->end)) < u->end) {
+        while ((u->at = next_maybe(u)) < u->end) {
                 u->stop = MIN(u->end, (u->at / ENTRIES + leaves) * ENTRIES);
                 u->pin = (struct pin){.first = u->at,
                                       .end = u->stop,

@@ -23,6 +23,7 @@ struct unmap {
         struct deferred later;
         int status;
         bool starting;
+        bool own_only; /* nothing of the parent shows there: the holes that are left go too */
         uint64_t reserved; /* for the pages of holes */
         /* All is applied (0), or a step failed: -ENOSPC no room for pages of holes. Never from
          * inside unmap_start. */

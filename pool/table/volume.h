@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/uuid.h"
 #include "pool/pool.h"
+#include "pool/space/promise.h"
 #include "pool/table/lock.h"
 #include "pool/table/table.h"
 
@@ -26,6 +27,9 @@ struct volume {
         char name[VOLUME_NAME_MAX + 1];
         struct uuid uuid;
         uint64_t size_bytes;
+        uint64_t reserved_bytes; /* for blocks of its own; 0..size_bytes */
+        uint64_t taken; /* blocks of that for writes under way */
+        struct promise promise; /* what the pool counts as promised to it */
         uint32_t slot;
         uint8_t copies; /* 1..3: width of the groups its blocks go to */
         struct tree *tree;

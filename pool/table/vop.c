@@ -39,6 +39,7 @@ void vop_free(struct vop *c)
                 node_unpin(c->parent);
         pool_release(c->fresh);
         space_unclaim(c->pool, &c->claim);
+        space_unclaim(c->pool, &c->promise);
         if (c->comes)
                 space_volume_goes(c->pool, c->comes); /* counted by itself, if it came to be */
         unlock(c);
@@ -56,7 +57,7 @@ static void finish(struct vop *c)
         vop_free(c);
         if (old.created)
                 old.created(old.ctx, old.status, vol);
-        else
+        else if (old.done) /* none of what another one follows: that one tells */
                 old.done(old.ctx, old.status);
 }
 
@@ -105,6 +106,7 @@ static void applied(struct item *it, int status)
 
         c->status = status;
         c->applied = status == 0;
+        space_unclaim(c->pool, &c->promise); /* promised by now, or not at all */
         if (c->next) {
                 if (c->applied) {
                         c->parent = c->vol->tree->up->vol;
@@ -124,6 +126,8 @@ static void applied(struct item *it, int status)
         flush_add(c->pool, &c->flush);
 }
 
+static void flushed_before(struct flush_wait *w, int status);
+
 static void unmapped(struct unmap *u, int status)
 {
         struct vop *c = u->ctx;
@@ -133,8 +137,13 @@ static void unmapped(struct unmap *u, int status)
                 finish(c);
                 return;
         }
-        unlock(c);
-        c->flush.done = flushed;
+        if (c->then_record) { /* the lock stays */
+                c->unmaps = false;
+                c->flush.done = flushed_before;
+        } else {
+                unlock(c);
+                c->flush.done = flushed;
+        }
         flush_add(c->pool, &c->flush);
 }
 
@@ -156,6 +165,8 @@ static void queue(struct vop *c)
         if (c->unmaps) {
                 c->unmap = (struct unmap){.pool = c->pool,
                                           .tree = c->vol->tree,
+                                          .at = c->lock.first,
+                                          .own_only = c->then_record,
                                           .end = VOLUME_MAX_BYTES / ZP_BLOCK,
                                           .done = unmapped,
                                           .ctx = c};

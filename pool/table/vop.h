@@ -18,9 +18,12 @@ struct vop {
         uint32_t slot;
         bool has_slot; /* given back unless the record was applied */
         struct space_claim claim;
+        struct space_claim promise; /* what is to be promised, until it is */
+        struct volume_size to; /* of a RESIZE */
         uint8_t comes; /* copies of a volume that counts already */
         bool flush_first, locked, applied;
-        bool unmaps; /* in place of a record: everything, step by step */
+        bool unmaps; /* all that is locked, step by step, */
+        bool then_record; /* and when that is durable the record; else in place of it */
         struct unmap unmap;
         int status;
         /* The last thing before the record is queued: what it says of the volume as it stands. */

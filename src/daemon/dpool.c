@@ -258,6 +258,18 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 log_info("pool", "%s: space is back, no write waits any more", p->spec.name);
                 eventlog_emit("pool-released", "\"pool\":\"%s\"", p->spec.name);
                 break;
+        case POOL_EVENT_UNBACKED:
+                log_warn("pool",
+                         "%s: there is no room any more for all that is reserved, %llu MiB are "
+                         "lacking; add a device or reserve less",
+                         p->spec.name, (unsigned long long)DIV_ROUND_UP(e->block, 256));
+                eventlog_emit("pool-unbacked", "\"pool\":\"%s\",\"blocks\":%llu", p->spec.name,
+                              (unsigned long long)e->block);
+                break;
+        case POOL_EVENT_BACKED:
+                log_info("pool", "%s: there is room for all that is reserved", p->spec.name);
+                eventlog_emit("pool-backed", "\"pool\":\"%s\"", p->spec.name);
+                break;
         case POOL_EVENT_DEVICE_FAILED:
                 device_failed(p, pool, e);
                 break;

@@ -59,7 +59,9 @@ struct oracle_volume {
         char name[32];
         uint8_t copies;
         uint64_t size_bytes; /* without the gap */
-        uint64_t new_size_bytes; /* of a resize in flight, else size_bytes */
+        uint64_t new_size_bytes; /* of one that grows in flight, else size_bytes */
+        uint64_t shrunk_bytes; /* the size while it shrinks, else 0 */
+        uint64_t reserved_bytes, new_reserved_bytes; /* likewise */
         /* Far-away blocks make tall trees: what lies at and above split_bytes here lies gap_bytes
          * further up in the pool's volume, and nobody writes to the gap. split_bytes is a multiple
          * of SPLIT_BLOCKS. */

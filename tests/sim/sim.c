@@ -214,6 +214,16 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                                  e->volume ? volume_name(e->volume) : "a volume that is gone");
                 sim->healed++;
                 break;
+        case POOL_EVENT_UNBACKED:
+                if (!sim->faults && !sim->excess && sim->pool) /* else a crash was in between */
+                        sim_fail(sim, "%llu blocks that are reserved are not there",
+                                 (unsigned long long)e->block);
+                sim_trace(sim, "event: %llu reserved blocks are lacking",
+                          (unsigned long long)e->block);
+                break;
+        case POOL_EVENT_BACKED:
+                sim_trace(sim, "event: all that is reserved is there");
+                break;
         case POOL_EVENT_READONLY:
                 if (!sim->faults)
                         sim_fail(sim, "the pool became read-only: %d", e->status);
@@ -292,6 +302,7 @@ static void choose_options(struct sim *sim)
         if (sim_chance(sim, 1, 2))
                 sim->host.wake = host_wake;
         trouble_choose(sim);
+        sim->reserves = sim->seed % 3 == 0;
         sim->snapshots = !sim->rots && sim_chance(sim, 1, 2);
         host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
         uuid_from_random(&sim->pool_uuid);
@@ -305,6 +316,8 @@ static void look_at_run_time(struct sim *sim)
         struct err err = ERR_INIT;
         if (devices_here(sim) && pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "at run time: %s", err.msg);
+        if (sim->reserves)
+                work_check_budget(sim->work);
         for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
                 const struct oracle_volume *v = oracle_get(sim->oracle, i);
                 size_t len;
@@ -314,7 +327,9 @@ static void look_at_run_time(struct sim *sim)
                 if (len != v->owner_len || memcmp(owner, v->owner, len) != 0)
                         sim_fail(sim, "volume %u: its ownership record is not the one set last",
                                  v->number);
-                if (v->size_bytes == v->new_size_bytes &&
+                if (sim->reserves)
+                        work_check_reservation(sim->work, v);
+                if (v->size_bytes == v->new_size_bytes && !v->shrunk_bytes &&
                     volume_size_bytes(v->vol) != oracle_real_size(v, v->size_bytes))
                         sim_fail(sim, "volume %u: its size is not the one set last", v->number);
         }
@@ -353,6 +368,8 @@ static void work_for_a_while(struct sim *sim, uint32_t asks)
                 bool stepped = sim_step(sim);
                 bool moved = sim->commands != commands || work_asked(sim->work) != before;
                 idle = stepped && moved ? 0 : idle + 1;
+                if (sim->reserves && sim->held)
+                        work_check_held(sim->work);
                 if (work_outstanding(sim->work) == 0)
                         idle = 0;
                 if (idle > 200) {

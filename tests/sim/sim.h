@@ -64,6 +64,9 @@ struct sim {
         struct pool_host host;
         struct pool_options options;
         struct uuid pool_uuid;
+        bool reserves; /* volumes of this run have reservations, and shrink */
+        uint64_t excess; /* blocks charged beyond the budget when the pool was imported: a crash may
+                            lose what made room and keep what was written there */
         bool snapshots; /* users of this run take some, and clone */
         bool faults; /* devices of this run may fail */
         bool faulty; /* they do at present */

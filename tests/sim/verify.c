@@ -168,10 +168,19 @@ static void check_volume(struct sim *sim, struct oracle_volume *v, uint32_t *app
                 sim_fail(sim, "volume %u is called %s, not %s", v->number, volume_name(v->vol),
                          v->name);
         uint64_t size = volume_size_bytes(v->vol) - v->gap_bytes;
-        if (size != v->size_bytes && size != v->new_size_bytes)
+        if (size != v->size_bytes && size != v->new_size_bytes && size != v->shrunk_bytes)
                 sim_fail(sim, "volume %u is %llu bytes long, not %llu or %llu", v->number,
                          (unsigned long long)size, (unsigned long long)v->size_bytes,
                          (unsigned long long)v->new_size_bytes);
+        struct volume_info info;
+        volume_get_info(v->vol, &info);
+        uint64_t reserved = info.reserved_bytes;
+        if (reserved != v->reserved_bytes && reserved != v->new_reserved_bytes)
+                sim_fail(sim, "volume %u has %llu bytes reserved, not %llu or %llu", v->number,
+                         (unsigned long long)reserved, (unsigned long long)v->reserved_bytes,
+                         (unsigned long long)v->new_reserved_bytes);
+        v->reserved_bytes = v->new_reserved_bytes = reserved;
+        v->shrunk_bytes = 0;
         check_owner(sim, v, applied_call);
         oracle_resize(sim->oracle, v, size);
         v->size_bytes = size;
@@ -334,6 +343,9 @@ void verify(struct sim *sim)
         struct err err = ERR_INIT;
         if (pool_inspect_check(sim->pool, &err) < 0)
                 sim_fail(sim, "after recovery: %s", err.msg);
+        struct pool_inspect_space space;
+        pool_inspect_space(sim->pool, &space);
+        sim->excess = space.excess;
         if (table_is_known)
                 compare_tables(sim);
         verify_table_lost();

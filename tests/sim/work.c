@@ -2,6 +2,7 @@
 #include "tests/sim/work_internal.h"
 
 #include "base/cleanup.h"
+#include "pool/inspect.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct request {
         struct oracle_view *view;
         uint32_t start; /* FLUSH */
         uint64_t first, n; /* sectors the op covers */
+        bool covered; /* by its volume's reservation, whatever of it is mapped already */
         uint8_t buf[];
 };
 
@@ -135,7 +137,9 @@ void work_new_mix(struct work *w)
 {
         w->mix = mixes[sim_below(w->sim, ARRAY_SIZE(mixes))];
         static const unsigned rates[] = {0, 1, 3, 12};
-        for (int i = ASK_SNAPSHOT; w->sim->snapshots && i < NASKS; i++)
+        for (int i = ASK_SNAPSHOT; w->sim->snapshots && i <= ASK_REVERT; i++)
+                w->mix.weight[i] = rates[sim_below(w->sim, ARRAY_SIZE(rates))];
+        for (int i = ASK_RESERVE; w->sim->reserves && i <= ASK_SHRINK; i++)
                 w->mix.weight[i] = rates[sim_below(w->sim, ARRAY_SIZE(rates))];
         if (sim_chance(w->sim, 1, 4))
                 w->mix.depth = (unsigned)sim_between(w->sim, 1, 32);
@@ -151,7 +155,8 @@ struct oracle_volume *work_pick(struct work *w, bool idle)
                 if (v->fate != FATE_THERE || v->control || v->snapshot)
                         continue;
                 if (!idle || (v->busy == 0 && v->owner_call == 0 && !v->taking &&
-                              v->new_size_bytes == v->size_bytes))
+                              v->new_size_bytes == v->size_bytes &&
+                              v->new_reserved_bytes == v->reserved_bytes))
                         return v;
         }
         return NULL;
@@ -264,7 +269,7 @@ static bool status_is_fair(const struct request *r, int status)
         if (status == -ENOSPC && r->v->cloned && changes && r->io.op != VOLUME_WRITE)
                 return true; /* no room for the pages of holes */
         if (status == -ENOSPC)
-                return changes && r->io.no_hold;
+                return changes && r->io.no_hold && !r->covered;
         return status == -ECANCELED && changes && r->w->relieved > 0;
 }
 
@@ -310,6 +315,68 @@ static void request_done(struct volume_io *io, int status)
         request_free(r);
         if (durable)
                 sim_answered(sim);
+}
+
+uint64_t work_blocks_under_way(const struct work *w, const struct oracle_volume *v)
+{
+        const struct request *r;
+        uint64_t blocks = 0;
+        list_for_each (r, &w->requests, node)
+                if (r->v == v && (r->io.op == VOLUME_WRITE || r->io.op == VOLUME_WRITE_ZEROES))
+                        blocks += r->n / SECTORS_PER_BLOCK + 2;
+        return blocks;
+}
+
+/* The request is among those under way already. */
+static bool is_covered(const struct work *w, const struct oracle_volume *v)
+{
+        struct volume_info info;
+        struct pool_status st;
+        if (!v->reserved_bytes || v->control || v->taking)
+                return false;
+        struct pool_inspect_space space;
+        pool_inspect_space(w->sim->pool, &space);
+        if (space.pending) /* what it has mapped is not all counted yet */
+                return false;
+        volume_get_info(v->vol, &info);
+        pool_get_status(w->sim->pool, &st);
+        uint64_t most = work_blocks_under_way(w, v) + info.allocated_bytes / ZP_BLOCK;
+        return !st.unbacked_bytes &&
+               most <= MIN(v->reserved_bytes, v->new_reserved_bytes) / ZP_BLOCK;
+}
+
+void work_uncover(struct work *w, const struct oracle_volume *v)
+{
+        struct request *r;
+        list_for_each (r, &w->requests, node)
+                if (r->v == v)
+                        r->covered = false;
+}
+
+void work_check_held(const struct work *w)
+{
+        const struct request *r, *other;
+        struct pool_status st;
+        pool_get_status(w->sim->pool, &st);
+        if (st.unbacked_bytes || w->sim->power_lost)
+                return;
+        list_for_each (r, &w->requests, node) {
+                bool all = r->covered;
+                list_for_each (other, &w->requests, node)
+                        if (other->v == r->v &&
+                            (other->io.op == VOLUME_WRITE || other->io.op == VOLUME_WRITE_ZEROES))
+                                all = all && other->covered;
+                struct volume_info info;
+                if (!all)
+                        continue;
+                volume_get_info(r->v->vol, &info);
+                if (info.held_requests)
+                        sim_fail(w->sim,
+                                 "volume %u: a write waits for space and %llu blocks are reserved, "
+                                 "%llu mapped",
+                                 r->v->number, (unsigned long long)info.reserved_bytes / ZP_BLOCK,
+                                 (unsigned long long)info.allocated_bytes / ZP_BLOCK);
+        }
 }
 
 static void ask_io(struct work *w, enum ask kind)
@@ -379,6 +446,7 @@ static void ask_io(struct work *w, enum ask kind)
                   r->io.fua ? " fua" : "");
         if (kind == ASK_FLUSH || r->io.fua)
                 sim_called(sim);
+        r->covered = kind == ASK_WRITE && is_covered(w, v);
         volume_submit(v->vol, &r->io);
 }
 

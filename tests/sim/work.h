@@ -26,4 +26,11 @@ void work_relieve(struct work *w);
 /* The pool is gone: whatever was under way may or may not have happened. */
 void work_power_cut(struct work *w);
 
+/* The volume has the reservation that it was given. */
+void work_check_reservation(const struct work *w, const struct oracle_volume *v);
+/* No write waits that was within its volume's reservation when it was asked for. */
+void work_check_held(const struct work *w);
+/* With nothing in flight, no more is promised than there is. */
+void work_check_budget(const struct work *w);
+
 #endif

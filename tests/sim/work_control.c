@@ -130,13 +130,16 @@ static void create(struct work *w)
         choose_gap(sim, v);
         work_name(w, v);
         work_make_owner(sim, v->owner, &v->owner_len);
+        v->reserved_bytes = v->new_reserved_bytes =
+            sim->reserves ? work_choose_reservation(sim, v->size_bytes) : 0;
         v->copies = sim->mirrored ? (uint8_t)sim_between(sim, 1, MIN(sim->nmedia, 3u)) : 1;
         struct volume_spec spec = {.name = v->name,
                                    .uuid = v->uuid,
                                    .size_bytes = oracle_real_size(v, v->size_bytes),
                                    .owner = v->owner,
                                    .owner_len = v->owner_len,
-                                   .copies = v->copies};
+                                   .copies = v->copies,
+                                   .reserved_bytes = v->reserved_bytes};
         struct control *c = work_control_new(w, ASK_CREATE, v);
         sim_trace(sim, "volume %u: create %s of %llu sectors", v->number, v->name,
                   (unsigned long long)size);
@@ -198,7 +201,9 @@ static void resized(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: resized %d", c->v->number, status);
-        if (status < 0) {
+        if (status == -ENOSPC && c->v->reserved_bytes) { /* for the pages of what is reserved */
+                oracle_resize(c->w->sim->oracle, c->v, c->v->size_bytes);
+        } else if (status < 0) {
                 work_control_failed(c, "resize", status);
                 return;
         }
@@ -210,7 +215,8 @@ static void resize(struct work *w)
 {
         struct sim *sim = w->sim;
         struct oracle_volume *v = work_pick(w, false);
-        if (!v || v->taking || v->new_size_bytes != v->size_bytes || v->size_bytes > 16 << 20)
+        if (!v || v->taking || v->new_size_bytes != v->size_bytes ||
+            v->new_reserved_bytes != v->reserved_bytes || v->size_bytes > 16 << 20)
                 return;
         uint64_t size = v->size_bytes + VOLUME_SECTOR * sim_between(sim, 1, 512);
         oracle_resize(sim->oracle, v, size);
@@ -381,6 +387,10 @@ void work_control(struct work *w, enum ask kind)
                 break;
         case ASK_MAP:
                 map(w);
+                break;
+        case ASK_RESERVE:
+        case ASK_SHRINK:
+                work_reserve(w, kind);
                 break;
         default:
                 work_snapshot(w, kind);

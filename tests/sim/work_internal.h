@@ -22,6 +22,8 @@ enum ask {
         ASK_SNAPSHOT_DELETE,
         ASK_CLONE,
         ASK_REVERT,
+        ASK_RESERVE,
+        ASK_SHRINK,
         NASKS,
 };
 
@@ -74,6 +76,14 @@ void work_control_failed(struct control *c, const char *what, int status);
 /* A name nobody has. */
 void work_name(struct work *w, struct oracle_volume *v);
 void work_make_owner(struct sim *sim, uint8_t *owner, size_t *ret_len);
+/* work_reserve.c */
+void work_reserve(struct work *w, enum ask kind);
+/* How much a new volume of that size is to have. */
+uint64_t work_choose_reservation(struct sim *sim, uint64_t size_bytes);
+/* Blocks of writes of the volume that are under way, at most. */
+uint64_t work_blocks_under_way(const struct work *w, const struct oracle_volume *v);
+/* None of its writes is known to be covered any more. */
+void work_uncover(struct work *w, const struct oracle_volume *v);
 /* work_snapshot.c */
 void work_snapshot(struct work *w, enum ask kind);
 /* Picks a volume, no snapshot, that I/O or the control operation may go to now; NULL: none. */

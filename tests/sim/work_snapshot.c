@@ -125,11 +125,12 @@ static void back(void *ctx, int status)
         if (c->w->sim->power_lost)
                 return;
         sim_trace(c->w->sim, "volume %u: back at %u, %d", v->number, c->others[0]->number, status);
-        if (status < 0) {
+        if (status < 0 && (status != -ENOSPC || !v->reserved_bytes)) {
                 work_control_failed(c, "revert", status);
                 return;
         }
-        oracle_become(v, c->others[0]);
+        if (status == 0)
+                oracle_become(v, c->others[0]);
         v->going_back = NULL;
         v->control = c->others[0]->control = false;
         work_control_end(c);
@@ -142,7 +143,8 @@ static void go_back(struct work *w)
                 if (oracle_get(w->sim->oracle, i)->number == s->of)
                         v = oracle_get(w->sim->oracle, i);
         if (!v || s->loose || v->fate != FATE_THERE || v->control || v->busy || v->owner_call ||
-            v->taking || v->size_bytes != s->size_bytes || v->new_size_bytes != v->size_bytes)
+            v->taking || v->size_bytes != s->size_bytes || v->new_size_bytes != v->size_bytes ||
+            v->new_reserved_bytes != v->reserved_bytes)
                 return;
         struct control *c = work_control_new(w, ASK_REVERT, v);
         c->others[0] = s;

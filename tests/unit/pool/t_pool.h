@@ -15,7 +15,7 @@ struct t_pool {
         struct pool *pool;
         struct pool_options options;
         uint64_t now_ns, random;
-        unsigned events[16];
+        unsigned events[32];
         struct err err; /* of the last failure with text */
 };
 
