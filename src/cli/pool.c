@@ -74,6 +74,11 @@ static void print_pool(const json_t *pool)
         printf("capacity:   %s\n", cli_size_of(pool, "capacity_bytes"));
         printf("allocated:  %s\n", cli_size_of(pool, "allocated_bytes"));
         printf("available:  %s\n", cli_size_of(pool, "available_bytes"));
+        printf("reserved:   %s not written yet\n", cli_size_of(pool, "reserved_bytes"));
+        if (cli_number_of(pool, "unbacked_bytes"))
+                printf(
+                    "unbacked:   %s that are reserved have no room; add a device or reserve less\n",
+                    cli_size_of(pool, "unbacked_bytes"));
         print_redundancy(json_object_get(pool, "redundancy"));
         printf("volumes:    %llu\n", (unsigned long long)cli_number_of(pool, "nvolumes"));
         printf("written:    %s by guests, %s to devices", cli_size_text(user),

@@ -38,6 +38,7 @@ static void print_volume(const json_t *v)
         printf("size:       %s (%llu bytes)\n", cli_size_of(v, "size_bytes"),
                (unsigned long long)cli_number_of(v, "size_bytes"));
         printf("allocated:  %s\n", cli_size_of(v, "allocated_bytes"));
+        printf("reserved:   %s\n", cli_size_of(v, "reserved_bytes"));
         if (cli_number_of(v, "copies") > 1)
                 printf("copies:     %llu\n", (unsigned long long)cli_number_of(v, "copies"));
         print_origin(v);
@@ -50,6 +51,9 @@ static void print_volume(const json_t *v)
                (unsigned long long)cli_number_of(owner, "epoch"), peer ? ", peer " : "",
                peer ? peer : "");
         printf("in use by:  %s\n", cli_text_of(v, "in_use"));
+        if (cli_number_of(v, "held_requests"))
+                printf("held:       %llu writes wait for space\n",
+                       (unsigned long long)cli_number_of(v, "held_requests"));
         if (json_is_string(json_object_get(v, "error")))
                 printf("error:      %s\n", cli_text_of(v, "error"));
 }
@@ -83,11 +87,14 @@ static int split_with_size(const struct cli_args *args, char pool[64], const cha
 
 static int create(const struct cli *cli, const struct cli_args *args)
 {
-        enum { UUID, COPIES };
+        enum { UUID, COPIES, RESERVE };
         char pool[64];
         const char *name;
-        uint64_t size = 0;
+        uint64_t size = 0, reserve = 0;
         int rc = split_with_size(args, pool, &name, &size);
+
+        if (rc == CLI_OK && args->nvalues[RESERVE])
+                rc = cli_size("reserve", args->values[RESERVE][0], &reserve);
 
         if (rc != CLI_OK)
                 return rc;
@@ -97,6 +104,8 @@ static int create(const struct cli *cli, const struct cli_args *args)
                 json_object_set_new(params, "uuid", json_string(args->values[UUID][0]));
         if (args->nvalues[COPIES])
                 json_object_set_new(params, "copies", json_integer(atoi(args->values[COPIES][0])));
+        if (reserve)
+                json_object_set_new(params, "reserved_bytes", json_integer((json_int_t)reserve));
         return show(cli, "volume.create", params, false);
 }
 
@@ -118,6 +127,7 @@ static int list_pool(const struct cli *cli, const char *pool, bool all, struct c
                     name,
                     cli_size_of(v, "size_bytes"),
                     cli_size_of(v, "allocated_bytes"),
+                    cli_size_of(v, "reserved_bytes"),
                     cli_text_of(json_object_get(v, "owner"), "state"),
                     cli_text_of(v, "in_use"),
                 };
@@ -135,7 +145,7 @@ static int list_pool(const struct cli *cli, const char *pool, bool all, struct c
 static int list(const struct cli *cli, const struct cli_args *args)
 {
         enum { ALL };
-        static const char *const heads[] = {"volume", ">size",  ">allocated",
+        static const char *const heads[] = {"volume", ">size",  ">allocated", ">reserved",
                                             "owner",  "in use", NULL};
         json_t *pools = NULL, *pool, *array = cli->json ? json_array() : NULL;
         bool all = args->nvalues[ALL] > 0;
@@ -172,6 +182,28 @@ static int info(const struct cli *cli, const struct cli_args *args)
 
 static int resize(const struct cli *cli, const struct cli_args *args)
 {
+        enum { SHRINK, RESERVE };
+        char pool[64];
+        const char *name;
+        uint64_t size = 0, reserve = 0;
+        int rc = split_with_size(args, pool, &name, &size);
+
+        if (rc == CLI_OK && args->nvalues[RESERVE])
+                rc = cli_size("reserve", args->values[RESERVE][0], &reserve);
+
+        if (rc != CLI_OK)
+                return rc;
+        json_t *params = named(pool, name);
+        json_object_set_new(params, "size_bytes", json_integer((json_int_t)size));
+        if (args->nvalues[SHRINK])
+                json_object_set_new(params, "shrink", json_true());
+        if (args->nvalues[RESERVE])
+                json_object_set_new(params, "reserved_bytes", json_integer((json_int_t)reserve));
+        return show(cli, "volume.resize", params, false);
+}
+
+static int reserve(const struct cli *cli, const struct cli_args *args)
+{
         char pool[64];
         const char *name;
         uint64_t size = 0;
@@ -180,8 +212,8 @@ static int resize(const struct cli *cli, const struct cli_args *args)
         if (rc != CLI_OK)
                 return rc;
         json_t *params = named(pool, name);
-        json_object_set_new(params, "size_bytes", json_integer((json_int_t)size));
-        return show(cli, "volume.resize", params, false);
+        json_object_set_new(params, "reserved_bytes", json_integer((json_int_t)size));
+        return show(cli, "volume.reserve", params, false);
 }
 
 static int delete (const struct cli *cli, const struct cli_args *args)
@@ -319,7 +351,8 @@ const struct cli_command volume_commands[] = {
      2,
      "Make an empty volume. It takes space only as it is written.",
      {{"uuid", "UUID", "of the volume; default: random", false},
-      {"copies", "N", "of each block, on different devices: 1 to 3; default: the pool's", false}},
+      {"copies", "N", "of each block, on different devices: 1 to 3; default: the pool's", false},
+      {"reserve", "SIZE", "of it kept free for this volume alone; default: 0", false}},
      create,
      NULL},
     {"volume",
@@ -337,10 +370,21 @@ const struct cli_command volume_commands[] = {
      "POOL/VOLUME SIZE",
      2,
      2,
-     "Grow a volume that is not in use.",
-     {{0}},
+     "Change the size of a volume that is not in use.",
+     {{"shrink", NULL, "it may become smaller: what lies behind its new end is lost", false},
+      {"reserve", "SIZE", "of it kept free for this volume alone; default: as it is", false}},
      resize,
      NULL},
+    {"volume",
+     "reserve",
+     "POOL/VOLUME SIZE",
+     2,
+     2,
+     "Keep so much of the pool free for a volume, in use or not. 0: nothing.",
+     {{0}},
+     reserve,
+     "As long as the volume holds less than that of its own, its writes never wait for space that\n"
+     "others took. What snapshots hold is not its own: taking one needs as much room once more."},
     {"volume",
      "delete",
      "POOL/VOLUME",

@@ -34,6 +34,7 @@ static int prepare(struct control_request *req, struct daemon *d, struct dpool *
             PARAM_STR("source", &source, PARAM_REQUIRED),
             PARAM_STR("snapshot", &snapshot, PARAM_OPTIONAL),
             PARAM_U64("size_bytes", &spec->size_bytes, PARAM_OPTIONAL),
+            PARAM_U64("reserved_bytes", &spec->reserved_bytes, PARAM_OPTIONAL),
             PARAM_UUID("uuid", &spec->uuid, PARAM_OPTIONAL),
         };
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), err);

@@ -84,6 +84,9 @@ int dvol_attach(struct dvol *v, struct err *err);
 void dvol_create(struct dpool *p, const struct volume_spec *spec, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err, struct dvol *v));
 
+/* Text of an -ENOSPC: what ("made") the volume of that name cannot be, and the remedy. */
+void dvol_no_room(const struct dpool *p, const char *name, const char *what, struct err *err);
+
 /* As dvol_create, beginning as `from` is: a volume of the pool, or a snapshot of one. */
 void dvol_clone(struct dpool *p, struct volume *from, const struct volume_spec *spec, void *ctx,
                 void (*done)(void *ctx, int status, const struct err *err, struct dvol *v));

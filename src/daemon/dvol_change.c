@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/eventlog.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "daemon/dvol.h"
 #include "daemon/migration.h"
 
@@ -18,6 +19,19 @@ struct creation {
         void *ctx;
         void (*done)(void *ctx, int status, const struct err *err, struct dvol *v);
 };
+
+void dvol_no_room(const struct dpool *p, const char *name, const char *what, struct err *err)
+{
+        struct pool_status st;
+        char free_text[16];
+
+        pool_get_status(p->pool, &st);
+        size_format(st.available_bytes, free_text);
+        err_set(err, ENOSPC,
+                "volume %s/%s cannot be %s: pool %s has room for %s more, and table pages are "
+                "reserved along; reserve less, delete something or add a device",
+                p->spec.name, name, what, p->spec.name, free_text);
+}
 
 static void creation_end(struct creation *c, int status)
 {
@@ -34,6 +48,8 @@ static void creation_end(struct creation *c, int status)
                     "volume %s/%s cannot be made: a device of the pool allows too few open zones "
                     "for volumes of one more number of copies; use one of those there are",
                     c->p->spec.name, c->name);
+        if (status == -ENOSPC && !c->err.msg[0])
+                dvol_no_room(c->p, c->name, "made", &c->err);
         if (status < 0 && !c->err.msg[0])
                 err_set_sys(&c->err, -status, "volume %s/%s cannot be made", c->p->spec.name,
                             c->name);

@@ -125,14 +125,16 @@ json_t *report_pool(const struct dpool *p)
                 pool_get_status(p->pool, &st);
         uuid_format(&p->spec.uuid, uuid);
         return json_pack(
-            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+            "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, "
+            "s:o, s:o}",
             "name", p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
             p->state == DPOOL_FAILED ? json_string(p->error.msg) : json_null(), "capacity_bytes",
             u64(st.capacity_bytes), "allocated_bytes", u64(st.allocated_bytes), "available_bytes",
-            u64(st.available_bytes), "held_requests", u64(st.held_requests), "readonly",
-            st.readonly, "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation),
-            "devices", devices(p, &st), "counters", counters(&st), "table", table(&st), "options",
-            options(p), "peers", peers(p), "redundancy", redundancy(&st));
+            u64(st.available_bytes), "reserved_bytes", u64(st.reserved_bytes), "unbacked_bytes",
+            u64(st.unbacked_bytes), "held_requests", u64(st.held_requests), "readonly", st.readonly,
+            "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation), "devices",
+            devices(p, &st), "counters", counters(&st), "table", table(&st), "options", options(p),
+            "peers", peers(p), "redundancy", redundancy(&st));
 }
 
 /* What it was cloned from, where that can be seen here. */
@@ -174,7 +176,7 @@ json_t *report_volume(const struct dvol *v)
         dvol_socket_path(d, pool, vi.name, socket, sizeof(socket), NULL);
         dvol_file_path(d, pool, vi.name, path, sizeof(path), NULL);
         return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:{s:s, s:o, s:o}, "
-                         "s:o, s:b, s:o, s:I, s:o}",
+                         "s:o, s:b, s:o, s:I, s:o, s:o, s:o}",
                          "pool", pool, "name", vi.name, "uuid", uuid, "size_bytes",
                          u64(vi.size_bytes), "allocated_bytes", u64(vi.allocated_bytes),
                          "shared_bytes", u64(vi.shared_bytes), "user_write_bytes",
@@ -183,5 +185,6 @@ json_t *report_volume(const struct dvol *v)
                          u64(mi.epoch), "peer", mi.peer[0] ? json_string(mi.peer) : json_null(),
                          "in_use", user ? json_string(user) : json_null(), "hidden", mi.hidden,
                          "error", v->error.code ? json_string(v->error.msg) : json_null(), "copies",
-                         (json_int_t)vi.copies, "origin", origin(v));
+                         (json_int_t)vi.copies, "origin", origin(v), "reserved_bytes",
+                         u64(vi.reserved_bytes), "held_requests", u64(vi.held_requests));
 }

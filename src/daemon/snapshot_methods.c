@@ -77,7 +77,16 @@ static void refuse(struct snapshot_call *c, int status, const char *what)
 {
         struct err err;
 
-        err_set_sys(&err, -status, "snapshot '%s' cannot be %s", c->name, what);
+        struct volume_info info;
+        volume_get_info(c->v->vol, &info);
+        if (status == -ENOSPC && info.reserved_bytes)
+                err_set(&err, ENOSPC,
+                        "snapshot '%s' cannot be %s: what is reserved for volume %s/%s is needed "
+                        "once more beside what the snapshot keeps, and there is no room; reserve "
+                        "less (zonepool volume reserve) or add a device",
+                        c->name, what, c->p->spec.name, info.name);
+        else
+                err_set_sys(&err, -status, "snapshot '%s' cannot be %s", c->name, what);
         control_refuse(c->req, status, &err);
         end(c);
 }

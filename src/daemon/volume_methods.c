@@ -32,6 +32,16 @@ static int check_size(uint64_t size, struct err *err)
         return 0;
 }
 
+static int check_reserved(uint64_t reserved, uint64_t size, struct err *err)
+{
+        if (reserved % VOLUME_SECTOR || reserved > size)
+                return err_set(err, EINVAL,
+                               "reserved_bytes must be a multiple of %d, at most the volume's "
+                               "size of %llu bytes",
+                               VOLUME_SECTOR, (unsigned long long)size);
+        return 0;
+}
+
 /* Begins a change: idle, this host's, and held. */
 static int begin_change(struct control_request *req, struct dvol *v, const char *kind,
                         struct change **ret_change, struct err *err)
@@ -61,7 +71,10 @@ static void end_change(struct change *c, int status, const char *what)
         struct err err;
 
         dvol_release(v);
-        if (status < 0) {
+        if (status == -ENOSPC) {
+                dvol_no_room(v->pool, volume_name(v->vol), what, &err);
+                control_refuse(c->req, status, &err);
+        } else if (status < 0) {
                 err_set_sys(&err, -status, "volume %s/%s cannot be %s", v->pool->spec.name,
                             volume_name(v->vol), what);
                 control_refuse(c->req, status, &err);
@@ -198,15 +211,17 @@ int volume_create_check(struct daemon *d, const char *pool, const char *name, ui
 static void create(struct control_request *req, void *ctx)
 {
         const char *pool = NULL, *name = NULL;
-        uint64_t size = 0, copies = 1;
+        uint64_t size = 0, copies = 1, reserved = 0;
         struct uuid uuid = {0};
         struct dpool *p = NULL;
         struct err err = ERR_INIT;
-        const struct control_param table[] = {PARAM_STR("pool", &pool, PARAM_REQUIRED),
-                                              PARAM_STR("name", &name, PARAM_REQUIRED),
-                                              PARAM_U64("size_bytes", &size, PARAM_REQUIRED),
-                                              PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL),
-                                              PARAM_U64("copies", &copies, PARAM_OPTIONAL)};
+        const struct control_param table[] = {
+            PARAM_STR("pool", &pool, PARAM_REQUIRED),
+            PARAM_STR("name", &name, PARAM_REQUIRED),
+            PARAM_U64("size_bytes", &size, PARAM_REQUIRED),
+            PARAM_UUID("uuid", &uuid, PARAM_OPTIONAL),
+            PARAM_U64("copies", &copies, PARAM_OPTIONAL),
+            PARAM_U64("reserved_bytes", &reserved, PARAM_OPTIONAL)};
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
 
         if (rc == 0)
@@ -215,6 +230,8 @@ static void create(struct control_request *req, void *ctx)
                 rc = volume_create_check(ctx, pool, name, size, &p, &err);
         if (rc == 0 && !json_object_get(control_params(req), "copies"))
                 copies = p->spec.copies;
+        if (rc == 0)
+                rc = check_reserved(reserved, size, &err);
         if (rc < 0) {
                 control_refuse(req, rc, &err);
                 return;
@@ -223,8 +240,11 @@ static void create(struct control_request *req, void *ctx)
                 random_bytes(NULL, &uuid, sizeof(uuid));
                 uuid_from_random(&uuid);
         }
-        const struct volume_spec spec = {
-            .name = name, .uuid = uuid, .size_bytes = size, .copies = (uint8_t)copies};
+        const struct volume_spec spec = {.name = name,
+                                         .uuid = uuid,
+                                         .size_bytes = size,
+                                         .copies = (uint8_t)copies,
+                                         .reserved_bytes = reserved};
         dvol_create(p, &spec, req, created);
 }
 
@@ -238,26 +258,83 @@ static void resized(void *ctx, int status)
 static void resize(struct control_request *req, void *ctx)
 {
         const char *pool = NULL, *volume = NULL;
-        uint64_t size = 0;
+        struct volume_size to = {.reserved_bytes = VOLUME_KEEP};
         struct dvol *v = NULL;
         struct change *c = NULL;
         struct err err = ERR_INIT;
-        const struct control_param table[] = {POOL_AND_VOLUME(pool, volume),
-                                              PARAM_U64("size_bytes", &size, PARAM_REQUIRED)};
+        const struct control_param table[] = {
+            POOL_AND_VOLUME(pool, volume), PARAM_U64("size_bytes", &to.size_bytes, PARAM_REQUIRED),
+            PARAM_BOOL("shrink", &to.shrink, PARAM_OPTIONAL),
+            PARAM_U64("reserved_bytes", &to.reserved_bytes, PARAM_OPTIONAL)};
         int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
 
         if (rc == 0)
-                rc = check_size(size, &err);
-        if (rc == 0 && size < volume_size_bytes(v->vol))
-                rc = err_set(&err, EINVAL, "volume %s/%s has %llu bytes and cannot shrink to %llu",
+                rc = check_size(to.size_bytes, &err);
+        if (rc == 0 && to.reserved_bytes != VOLUME_KEEP)
+                rc = check_reserved(to.reserved_bytes, to.size_bytes, &err);
+        if (rc == 0 && to.size_bytes < volume_size_bytes(v->vol) && !to.shrink)
+                rc = err_set(&err, EINVAL,
+                             "volume %s/%s has %llu bytes and cannot shrink to %llu without "
+                             "--shrink: what lies behind its new end would be lost",
                              pool, volume, (unsigned long long)volume_size_bytes(v->vol),
-                             (unsigned long long)size);
+                             (unsigned long long)to.size_bytes);
+        if (rc == 0 && to.size_bytes < volume_size_bytes(v->vol))
+                rc = dvol_check_unread(v, &err);
         if (rc == 0)
                 rc = begin_change(req, v, "resize", &c, &err);
         if (rc < 0)
                 control_refuse(req, rc, &err);
         else
-                volume_resize(v->vol, size, c, resized);
+                volume_set_size(v->vol, &to, c, resized);
+}
+
+/* In use or not: what it asks of the volume is that writes stand still for a moment. */
+static void reserved(void *ctx, int status)
+{
+        struct change *c = ctx;
+        struct dvol *v = c->v;
+        struct err err;
+
+        v->pool->changing--;
+        if (status < 0) {
+                if (status == -ENOSPC)
+                        dvol_no_room(v->pool, volume_name(v->vol), "given that reservation", &err);
+                else
+                        err_set_sys(&err, -status, "volume %s/%s cannot be given that reservation",
+                                    v->pool->spec.name, volume_name(v->vol));
+                control_refuse(c->req, status, &err);
+        } else {
+                eventlog_emit("volume-changed",
+                              "\"pool\":\"%s\",\"volume\":\"%s\",\"what\":\"reserved\"",
+                              v->pool->spec.name, volume_name(v->vol));
+                control_reply(c->req, report_volume(v));
+        }
+        free(c);
+}
+
+static void reserve(struct control_request *req, void *ctx)
+{
+        const char *pool = NULL, *volume = NULL;
+        struct volume_size to = {0};
+        struct dvol *v = NULL;
+        struct err err = ERR_INIT;
+        const struct control_param table[] = {
+            POOL_AND_VOLUME(pool, volume),
+            PARAM_U64("reserved_bytes", &to.reserved_bytes, PARAM_REQUIRED)};
+        int rc = dvol_of_request(req, ctx, table, ARRAY_SIZE(table), &v, &err);
+
+        if (rc == 0)
+                rc = check_reserved(to.reserved_bytes, volume_size_bytes(v->vol), &err);
+        if (rc == 0)
+                rc = migration_check(v, "reserve", &err);
+        struct change *c = rc == 0 ? calloc(1, sizeof(*c)) : NULL;
+        if (!c) {
+                control_refuse(req, rc < 0 ? rc : -ENOMEM, &err);
+                return;
+        }
+        *c = (struct change){req, v};
+        v->pool->changing++;
+        volume_set_size(v->vol, &to, c, reserved);
 }
 
 static void wiped(void *ctx, int status)
@@ -296,6 +373,7 @@ int volume_register_methods(struct daemon *d)
             {"volume.wipe", wipe},
             {"volume.map", map},
             {"volume.clone", volume_clone_method},
+            {"volume.reserve", reserve},
         };
         int rc = 0;
 

@@ -181,6 +181,58 @@ def test_refused_imports_and_destructions(zonepoold, zonepool):
         assert sorted(os.listdir(d.state / "pools")) == ["a.json", "b.json"]
 
 
+def test_reservations_and_sizes(zonepoold, zonepool):
+    with started(zonepoold, zonepool) as d:
+        capacity = make_pool(d)["capacity_bytes"]
+        v = d.json("volume", "create", "tank/a", "64M", "--reserve", "32M")
+        assert v["reserved_bytes"] == 32 * MIB and v["allocated_bytes"] == 0 and v["held_requests"] == 0
+        assert d.json("pool", "status", "tank")["reserved_bytes"] == 32 * MIB
+        assert re.search(r"reserved: +32.0 MiB", d.cli("volume", "info", "tank/a"))
+        assert "32.0 MiB" in d.cli("volume", "list", "tank")
+        # What does not fit is refused, by name and with a remedy, and nothing is changed.
+        refused("reserve less", d.cli, "volume", "create", "tank/b", str(2 * capacity // 512 * 512),
+                "--reserve", str(capacity // 512 * 512))
+        refused("at most the volume's size", d.cli, "volume", "create", "tank/b", "1M", "--reserve", "2M")
+        refused("at most the volume's size", d.cli, "volume", "reserve", "tank/a", "65M")
+        refused("multiple of 512", d.cli, "volume", "reserve", "tank/a", "1000")
+        refused("no volume 'b'", d.cli, "volume", "reserve", "tank/b", "1M")
+        assert d.json("volume", "info", "tank/a") == v
+        assert d.json("volume", "reserve", "tank/a", "64M")["reserved_bytes"] == 64 * MIB
+        assert d.json("volume", "resize", "tank/a", "128M")["reserved_bytes"] == 64 * MIB
+        w = d.json("volume", "resize", "tank/a", "32M", "--shrink")
+        assert w["size_bytes"] == w["reserved_bytes"] == 32 * MIB
+        w = d.json("volume", "resize", "tank/a", "48M", "--reserve", "48M")
+        assert w["size_bytes"] == w["reserved_bytes"] == 48 * MIB
+        # A snapshot needs it once more.
+        big = capacity * 2 // 3 // MIB * MIB
+        d.cli("volume", "resize", "tank/a", str(big), "--reserve", str(big))
+        d.cli("snapshot", "create", "tank/a", "empty")  # which keeps nothing
+        d.cli("snapshot", "delete", "tank/a", "empty")
+        refused("cannot shrink", d.cli, "volume", "resize", "tank/a", "32M")
+        d.kill()
+        d.start()
+        assert d.json("volume", "info", "tank/a")["reserved_bytes"] == big
+        assert d.json("pool", "status", "tank")["unbacked_bytes"] == 0
+        assert d.json("volume", "reserve", "tank/a", "0")["reserved_bytes"] == 0
+        assert d.json("pool", "status", "tank")["reserved_bytes"] == 0
+
+
+def test_shrunk_volume_grows_with_zeroes(zonepoold, zonepool):
+    with started(zonepoold, zonepool) as d:
+        make_pool(d)
+        path = d.json("volume", "create", "tank/a", "8M")["path"]
+        if no_mount(d):
+            return
+        write_file(path, b"x" * (8 * MIB))
+        with open(path, "rb"):
+            refused("tank/a", d.cli, "volume", "resize", "tank/a", "1M", "--shrink")
+        v = d.json("volume", "resize", "tank/a", str(2 * MIB + 512), "--shrink")
+        assert v["size_bytes"] == 2 * MIB + 512 and v["allocated_bytes"] == 2 * MIB + 4096
+        assert os.path.getsize(path) == 2 * MIB + 512
+        d.cli("volume", "resize", "tank/a", "8M")
+        assert read_file(path, 8 * MIB) == b"x" * (2 * MIB + 512) + bytes(6 * MIB - 512)
+
+
 def test_life_of_a_volume(zonepoold, zonepool):
     with started(zonepoold, zonepool) as d:
         make_pool(d)

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 from zpd import Daemon, run_tests, wait_for  # noqa: E402
 
 METHODS = """daemon.status pool.create pool.import pool.export pool.destroy pool.scan pool.list pool.status
-volume.create volume.clone volume.list volume.info volume.resize volume.delete volume.wipe volume.map volume.reclaim
+volume.create volume.clone volume.list volume.info volume.resize volume.reserve volume.delete volume.wipe volume.map volume.reclaim
 migrate.incoming migrate.status migrate.cancel domain.seed domain.released lock.inquire lock.acquire
 lock.release""".split()
 NAMES = """pool name volume source devices uuid size_bytes overwrite import peers options offset_bytes force domain disks
@@ -64,6 +64,8 @@ def test_parameters_of_every_kind(zonepoold, zonepool):
                 params = {name: values(rng, d) for name in rng.sample(NAMES, rng.randrange(5))}
                 if method in ("volume.delete", "volume.wipe", "pool.export") or "clone" in method:
                     params["extra"] = 1
+                if method == "volume.reserve":
+                    params.pop("reserved_bytes", None)
                 if method == "volume.create":
                     params.pop("size_bytes", None)
                 if method == "volume.resize":
