@@ -76,8 +76,8 @@ static uint8_t *whas(uint8_t *p, const struct peer_frame *f)
                 p = wtext(p, o->pools[i]);
         for (unsigned i = 0; i < o->nvolumes; i++) {
                 const struct peer_offer_volume *v = &o->volumes[i];
-                p = wtext(w64(w64(wmember(p, &v->member), v->size_bytes), v->allocated_bytes),
-                          v->name);
+                p = w64(w64(wmember(p, &v->member), v->size_bytes), v->allocated_bytes);
+                p = wtext(w64(p, v->reserved_bytes), v->name);
         }
         for (unsigned i = 0; i < o->nholders; i++)
                 p = wtext(wuuid(p, &o->holders[i].uuid), o->holders[i].address);
@@ -149,7 +149,7 @@ static size_t body_size(const struct peer_frame *f)
                 return 64 + OWNER_MAX_VOLUMES * (2 + PEER_STATE_MAX);
         if (f->type == PEER_HAS)
                 return 64 + OWNER_MAX_POOLS * OWNER_POOL_NAME +
-                       OWNER_MAX_VOLUMES * (41 + VOLUME_NAME_MAX + 1) +
+                       OWNER_MAX_VOLUMES * (49 + VOLUME_NAME_MAX + 1) +
                        OWNER_MAX_HOSTS * (16 + OWNER_ADDRESS);
         return 2048;
 }
@@ -291,10 +291,12 @@ static void rhas(struct reader *r, struct peer_frame *f)
                 rmember(r, &v->member);
                 v->size_bytes = r64(r);
                 v->allocated_bytes = r64(r);
+                v->reserved_bytes = r64(r);
                 rtext(r, v->name, sizeof(v->name), 1, true);
                 if (v->member.pool >= o->npools || !epoch_fits(v->member.epoch_before) ||
                     uuid_is_nil(&v->member.uuid) || !v->size_bytes ||
-                    v->size_bytes > VOLUME_MAX_BYTES || v->size_bytes % VOLUME_SECTOR)
+                    v->size_bytes > VOLUME_MAX_BYTES || v->size_bytes % VOLUME_SECTOR ||
+                    v->reserved_bytes > v->size_bytes || v->reserved_bytes % VOLUME_SECTOR)
                         r->bad = true;
                 for (unsigned k = 0; k < i; k++)
                         if (uuid_equal(&o->volumes[k].member.uuid, &v->member.uuid))

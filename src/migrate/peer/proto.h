@@ -39,7 +39,7 @@
 #include "pool/pool.h"
 
 enum {
-        PEER_VERSION = 1,
+        PEER_VERSION = 2,
         PEER_HEADER = 20,
         PEER_BLOCK = 4096,
         PEER_MAX_SEGMENTS = 128,
@@ -70,7 +70,7 @@ enum peer_type {
 
 struct peer_offer_volume {
         struct owner_member member;
-        uint64_t size_bytes, allocated_bytes;
+        uint64_t size_bytes, allocated_bytes, reserved_bytes;
         char name[VOLUME_NAME_MAX + 1];
 };
 

@@ -194,11 +194,11 @@ static bool check_space(struct pull *p)
                         struct volume_info info;
                         if (ov->member.pool != k)
                                 continue;
-                        need += MIN(ov->allocated_bytes, ov->size_bytes);
+                        need += MAX(MIN(ov->allocated_bytes, ov->size_bytes), ov->reserved_bytes);
                         struct volume *old = volume_by_uuid(pool, &ov->member.uuid);
                         if (old) {
                                 volume_get_info(old, &info);
-                                have += info.allocated_bytes;
+                                have += MAX(info.allocated_bytes, info.reserved_bytes);
                         }
                 }
                 if (st.readonly || need > have) {
@@ -209,7 +209,8 @@ static bool check_space(struct pull *p)
                                     st.readonly ? "pool %s is read-only on this host (needs %s, "
                                                   "has %s)"
                                                 : "pool %s is too full on this host: the "
-                                                  "volumes need %s, it has %s",
+                                                  "volumes need %s with what is reserved for "
+                                                  "them, it has %s",
                                     p->offer.pools[k], n, h);
                         return false;
                 }

@@ -41,7 +41,7 @@ static void grown(void *cb, int status)
         if (!back(p))
                 return;
         if (status) {
-                pull_refuse(p, -status, "volume %s cannot be grown: %s",
+                pull_refuse(p, -status, "volume %s cannot be given its size or reservation: %s",
                             p->offer.volumes[p->next].name, err_text(NULL, status));
                 return;
         }
@@ -66,16 +66,21 @@ void pull_create_next(struct pull *p)
         }
         p->busy++;
         if (vol) {
+                struct volume_info info;
                 struct owner_volume *o =
                     owner_volume_in_pool(m->owner, pool_name, &ov->member.uuid);
                 v->mv = o ? owner_volume_handle(o) : NULL;
                 v->existed = true;
+                volume_get_info(vol, &info);
                 if (!v->mv) {
                         p->busy--;
                         pull_refuse(p, EBUSY, "volume %s/%s is not ready on this host", pool_name,
                                     ov->name);
-                } else if (volume_size_bytes(vol) < ov->size_bytes) {
-                        volume_resize(vol, ov->size_bytes, p, grown);
+                } else if (info.size_bytes < ov->size_bytes ||
+                           info.reserved_bytes != ov->reserved_bytes) {
+                        struct volume_size to = {.size_bytes = ov->size_bytes,
+                                                 .reserved_bytes = ov->reserved_bytes};
+                        volume_set_size(vol, &to, p, grown);
                 } else {
                         p->busy--;
                         p->next++;
@@ -92,6 +97,7 @@ void pull_create_next(struct pull *p)
             .name = ov->name,
             .uuid = ov->member.uuid,
             .size_bytes = ov->size_bytes,
+            .reserved_bytes = ov->reserved_bytes,
             .owner = buf,
             .owner_len = owner_record_encode(&rec, buf),
         };

@@ -86,6 +86,7 @@ static struct peer_frame full_offer(void)
                 v->member = (struct owner_member){{{1, (uint8_t)i}}, 1, i % OWNER_MAX_POOLS};
                 v->size_bytes = VOLUME_MAX_BYTES;
                 v->allocated_bytes = 4096;
+                v->reserved_bytes = 512;
                 memset(v->name, 'v', VOLUME_NAME_MAX);
         }
         for (int i = 0; i < OWNER_MAX_HOSTS; i++) {
@@ -109,6 +110,10 @@ static void test_the_largest_offer_comes_back_and_nonsense_in_one_is_refused(voi
         free(bytes);
         f = full_offer();
         f.has.offer.volumes[3].size_bytes = 513;
+        CU_ASSERT_EQUAL(round_trip(&f, &bytes), -EPROTO);
+        free(bytes);
+        f = full_offer();
+        f.has.offer.volumes[3].reserved_bytes = VOLUME_MAX_BYTES + 512;
         CU_ASSERT_EQUAL(round_trip(&f, &bytes), -EPROTO);
         free(bytes);
         f = full_offer();
