@@ -9,8 +9,9 @@
  * volume it is given; in what libvirt shows it says what a volume was cloned from, while that is
  * there.
  *
- * Volumes are raw and thin: an allocation that is asked for at creation is a wish that is not
- * heard.
+ * Volumes are raw and thin, but for an <allocation> in the XML of a new one that is no clone: so
+ * much is reserved for it. What a volume is shown to have allocated is what it has, or what is
+ * reserved for it, whichever is more.
  */
 #include "backend.h"
 #include "base/cleanup.h"
@@ -31,7 +32,7 @@ enum { SECTOR = 512 };
 struct volume_facts {
         const char *name, *uuid, *path; /* of the JSON object */
         const char *pool, *base, *base_snapshot; /* cloned from; NULL: nothing that is there */
-        json_int_t size_bytes, allocated_bytes, copies;
+        json_int_t size_bytes, allocated_bytes, reserved_bytes, copies;
         int hidden;
 };
 
@@ -40,11 +41,11 @@ static int read_facts(json_t *o, struct volume_facts *ret, struct err *err)
         struct volume_facts f = {.copies = 1};
         const json_t *origin = json_object_get(o, "origin");
 
-        if (json_unpack(o, "{s:s, s:s, s:s, s:s, s:I, s:I, s?I, s?b}", "pool", &f.pool, "name",
+        if (json_unpack(o, "{s:s, s:s, s:s, s:s, s:I, s:I, s?I, s?I, s?b}", "pool", &f.pool, "name",
                         &f.name, "uuid", &f.uuid, "path", &f.path, "size_bytes", &f.size_bytes,
-                        "allocated_bytes", &f.allocated_bytes, "copies", &f.copies, "hidden",
-                        &f.hidden) < 0 ||
-            f.size_bytes < 0 || f.allocated_bytes < 0 || f.copies < 1 ||
+                        "allocated_bytes", &f.allocated_bytes, "reserved_bytes", &f.reserved_bytes,
+                        "copies", &f.copies, "hidden", &f.hidden) < 0 ||
+            f.size_bytes < 0 || f.allocated_bytes < 0 || f.reserved_bytes < 0 || f.copies < 1 ||
             f.copies > POOL_XML_MAX_COPIES)
                 return err_set(err, EBADMSG,
                                "zonepoold's description of a volume cannot be understood");
@@ -103,7 +104,7 @@ static void put_facts(virStorageVolDef *vol, const struct volume_facts *f)
         vol->target.type = VIR_STORAGE_TYPE_FILE;
         vol->target.format = VIR_STORAGE_FILE_RAW;
         vol->target.capacity = (unsigned long long)f->size_bytes;
-        vol->target.allocation = (unsigned long long)f->allocated_bytes;
+        vol->target.allocation = (unsigned long long)MAX(f->allocated_bytes, f->reserved_bytes);
         vol->target.physical = vol->target.allocation * (unsigned long long)f->copies;
         put_base(&vol->target, f);
 }
@@ -149,18 +150,18 @@ static void follow_devices(virStoragePoolDef *def, const json_t *devices)
  * is reported for the pool as a whole is for its most redundant volume. */
 static int read_room(json_t *pool, virStoragePoolDef *def, struct err *err)
 {
-        json_int_t capacity, allocated, by[POOL_XML_MAX_COPIES], copies, most;
+        json_int_t capacity, allocated, reserved, by[POOL_XML_MAX_COPIES], copies, most;
 
-        if (json_unpack(pool, "{s:I, s:I, s:{s:I}, s:{s:I, s:[I, I, I]}}", "capacity_bytes",
-                        &capacity, "allocated_bytes", &allocated, "options", "copies", &copies,
-                        "redundancy", "copies", &most, "available_by_copies", &by[0], &by[1],
-                        &by[2]) < 0 ||
+        if (json_unpack(pool, "{s:I, s:I, s:I, s:{s:I}, s:{s:I, s:[I, I, I]}}", "capacity_bytes",
+                        &capacity, "allocated_bytes", &allocated, "reserved_bytes", &reserved,
+                        "options", "copies", &copies, "redundancy", "copies", &most,
+                        "available_by_copies", &by[0], &by[1], &by[2]) < 0 ||
             copies < 1 || copies > POOL_XML_MAX_COPIES || capacity < 0 || allocated < 0 ||
-            by[copies - 1] < 0)
+            reserved < 0 || by[copies - 1] < 0)
                 return err_set(err, EBADMSG, "zonepoold's account of a pool cannot be understood");
         if (def->namespaceData)
                 ((struct pool_xml *)def->namespaceData)->copies = (uint32_t)copies;
-        def->allocation = (unsigned long long)allocated;
+        def->allocation = (unsigned long long)allocated + (unsigned long long)reserved;
         def->available = (unsigned long long)by[copies - 1];
         def->capacity =
             copies == most ? (unsigned long long)capacity : def->allocation + def->available;
@@ -437,6 +438,10 @@ int backend_build_volume(virStoragePoolObj *pool, virStorageVolDef *vol, unsigne
                 json_object_set_new(params, "source", json_string(base.volume));
         if (base.snapshot[0])
                 json_object_set_new(params, "snapshot", json_string(base.snapshot));
+        if (!base.volume[0] && vol->target.has_allocation)
+                json_object_set_new(
+                    params, "reserved_bytes",
+                    json_integer(round_up(MIN(vol->target.allocation, vol->target.capacity))));
         return build(base.volume[0] ? "volume.clone" : "volume.create", px->name, vol, params);
 }
 
@@ -484,15 +489,14 @@ int backend_resize_volume(virStoragePoolObj *pool, virStorageVolDef *vol,
 {
         const struct pool_xml *px = backend_options(pool);
 
-        if (flags & VIR_STORAGE_VOL_RESIZE_ALLOCATE)
-                return refuse_flags("allocation of the new space");
-        if (flags & VIR_STORAGE_VOL_RESIZE_SHRINK && capacity < vol->target.capacity)
-                return refuse_flags("shrinking a volume");
-        virCheckFlags(VIR_STORAGE_VOL_RESIZE_SHRINK, -1);
+        virCheckFlags(VIR_STORAGE_VOL_RESIZE_SHRINK | VIR_STORAGE_VOL_RESIZE_ALLOCATE, -1);
         if (!px)
                 return -1;
-        return backend_call("volume.resize",
-                            json_pack("{s:s, s:s, s:I}", "pool", px->name, "volume", vol->name,
-                                      "size_bytes", round_up(capacity)),
-                            BACKEND_SHORT_S, NULL);
+        json_t *params = volume_params(px->name, vol->name);
+        json_object_set_new(params, "size_bytes", json_integer(round_up(capacity)));
+        if (flags & VIR_STORAGE_VOL_RESIZE_SHRINK)
+                json_object_set_new(params, "shrink", json_true());
+        if (flags & VIR_STORAGE_VOL_RESIZE_ALLOCATE)
+                json_object_set_new(params, "reserved_bytes", json_integer(round_up(capacity)));
+        return backend_call("volume.resize", params, BACKEND_SHORT_S, NULL);
 }
