@@ -227,6 +227,23 @@ static int change_now(struct pool *pool, struct tree *t, uint64_t index, struct 
         return tree_set(pool, t, index, e);
 }
 
+/* Where the batch's changes go is all over the place: that is asked for ahead. */
+static void fetch(struct pool *pool, const uint8_t *records, uint32_t bytes)
+{
+        const struct pending *pd = pool->pending;
+        struct tree *last = NULL;
+        struct record rec;
+        uint32_t pos = 0, data = 0;
+
+        while (record_next(records, bytes, &pos, &data, &rec) > 0) {
+                struct tree *t = tree_of(pool, &rec, last);
+                const uint32_t *at = t ? place_of(pd, t, rec.index) : NULL;
+                last = t ? t : last;
+                if (at)
+                        __builtin_prefetch(&pd->changes[*at], 1);
+        }
+}
+
 int pending_add(struct pool *pool, const uint8_t *records, uint32_t bytes, uint64_t seq,
                 uint32_t group, uint32_t data_off)
 {
@@ -236,6 +253,7 @@ int pending_add(struct pool *pool, const uint8_t *records, uint32_t bytes, uint6
         uint32_t pos = 0, data = 0;
         int rc = 0;
 
+        fetch(pool, records, bytes);
         while (rc == 0 && record_next(records, bytes, &pos, &data, &rec) > 0) {
                 struct tree *t = tree_of(pool, &rec, last);
                 bool move = rec.type == RECORD_MOVE;
