@@ -71,7 +71,7 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 static int take_groups(struct pool *pool, struct group **groups, uint32_t n, struct err *err)
 {
         for (uint32_t i = 0; i < n; i++) {
-                struct group *g = group_open(pool, pool_stream(pool, CLASS_USER, 1));
+                struct group *g = group_open(pool, pool_stream(pool, CLASS_USER, 1), false);
                 if (!g)
                         return err_set(err, ENOSPC, "no room for group %u of %u", i, n);
                 g->wp = g->tail = g->cap;

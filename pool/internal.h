@@ -109,7 +109,8 @@ struct pool {
         uint64_t room[POOL_MAX_GROUP_WIDTH]; /* space.c: with mirrors, what budget is without */
         uint32_t volumes_of[POOL_MAX_GROUP_WIDTH + 1]; /* by copies; being created ones too */
         uint64_t budget; /* blocks that data and pages may take */
-        struct list held;
+        struct list held; /* requests that map blocks there is no room for, */
+        struct list held_over; /* and overwrites, where not even what is mapped has room */
         uint64_t nheld;
         bool held_event;
         struct list flush_waits, flush_running;

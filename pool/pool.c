@@ -115,6 +115,8 @@ void pool_poll(struct pool *pool)
         stream_kick_all(pool);
         ckpt_poll(pool);
         flush_poll(pool);
+        if (pool->running)
+                held_tell(pool);
         pool->polling = false;
 }
 
@@ -241,6 +243,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         list_init(&pool->nodes);
         list_init(&pool->creating);
         list_init(&pool->held);
+        list_init(&pool->held_over);
         list_init(&pool->flush_waits);
         list_init(&pool->flush_running);
         list_init(&pool->ckpt.waits);
@@ -441,7 +444,8 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .device_write_bytes = pool->device_blocks * ZP_BLOCK,
             .clean_write_bytes = pool->clean_blocks * ZP_BLOCK,
             .table_write_bytes = pool->table_blocks * ZP_BLOCK,
-            .held_requests = pool->nheld,
+            .held_requests = held_requests(pool),
+            .lacking_bytes = space_lacking(pool) * ZP_BLOCK,
             .table_bytes = pool->npages * ZP_BLOCK,
             .table_cache_bytes = pool->pager.bytes,
             .table_cache_cap_bytes = pool->pager.cap,

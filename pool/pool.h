@@ -41,7 +41,7 @@ enum {
 /* ---- what the pool is given ---- */
 
 enum pool_event_kind {
-        POOL_EVENT_HELD, /* writes wait for space */
+        POOL_EVENT_HELD, /* writes wait for space: all is in use, or pool_status.lacking_bytes */
         POOL_EVENT_RELEASED, /* none waits any more */
         POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
         POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
@@ -203,6 +203,9 @@ struct pool_status {
                                           waited, and were written by a later one of the same
                                           range */
         uint64_t held_requests;
+        uint64_t lacking_bytes; /* devices' room that is missing for all copies of what there is:
+                                   devices were lost. Overwrites are held too where what is free
+                                   is used up. Remedy: devices, fewer data, fewer copies */
         uint64_t table_bytes; /* all pages of all block tables, */
         uint64_t table_cache_bytes; /* RAM that those take which are there, */
         uint64_t table_cache_cap_bytes; /* what they may take; 0: no cap */

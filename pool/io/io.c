@@ -399,6 +399,8 @@ static bool has_room(const struct req *r)
 {
         uint64_t blocks = r->lacks, promised = MIN(promise_room(r->vol), blocks);
 
+        if (!blocks)
+                return space_admits_overwrite(r->pool, r->end - r->first, r->vol->copies);
         if (promised < blocks)
                 return space_admits(r->pool, blocks - promised, r->lacks_pages, r->vol->copies);
         return !r->pool->overcommitted ||
@@ -414,7 +416,7 @@ static bool try_admit(struct req *r)
         r->lacks = blocks;
         r->lacks_pages = pages;
         if (!blocks)
-                return true;
+                return r->io->op != VOLUME_WRITE || has_room(r);
         uint64_t promised = MIN(promise_room(r->vol), blocks);
         if (!has_room(r))
                 return false;
@@ -426,6 +428,38 @@ static bool try_admit(struct req *r)
         return true;
 }
 
+/* Blocks that were let in before a device was lost, and find no group for good. */
+static uint64_t queued_for_good(const struct pool *pool)
+{
+        uint64_t n = 0;
+
+        if (!space_lacking(pool) || !clean_idle(pool) || pool->ckpt.state != CKPT_IDLE ||
+            pool->count.free != pool->count.ready || pool->count.emptied)
+                return 0;
+        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
+                const struct stream *s =
+                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
+                if (class_is_user(s->cls) && !stream_busy(s) && !stream_has_group(s))
+                        n += s->nitems;
+        }
+        return n;
+}
+
+uint64_t held_requests(const struct pool *pool)
+{
+        return pool->nheld + (pool->running ? queued_for_good(pool) : 0);
+}
+
+void held_tell(struct pool *pool)
+{
+        bool held = held_requests(pool) != 0;
+
+        if (held == pool->held_event)
+                return;
+        pool->held_event = held;
+        pool_event_send(pool, held ? POOL_EVENT_HELD : POOL_EVENT_RELEASED, 0, 0, NULL, 0);
+}
+
 static void unhold(struct req *r)
 {
         struct pool *pool = r->pool;
@@ -434,10 +468,7 @@ static void unhold(struct req *r)
         r->is_held = false;
         lock_clear_idle(&r->vol->locks, &r->lock);
         pool->nheld--;
-        if (!pool->nheld && pool->held_event) {
-                pool->held_event = false;
-                pool_event_send(pool, POOL_EVENT_RELEASED, 0, 0, NULL, 0);
-        }
+        held_tell(pool);
 }
 
 static void pages_there(struct pin *pin, int status);
@@ -482,14 +513,11 @@ static void try_start(struct req *r)
                 return;
         }
         unpin(r);
-        list_add_tail(&pool->held, &r->held);
+        list_add_tail(r->lacks ? &pool->held : &pool->held_over, &r->held);
         r->is_held = true;
         pool->nheld++;
         lock_set_idle(&r->vol->locks, &r->lock);
-        if (!pool->held_event) {
-                pool->held_event = true;
-                pool_event_send(pool, POOL_EVENT_HELD, 0, 0, NULL, 0);
-        }
+        held_tell(pool);
 }
 
 static void pages_there(struct pin *pin, int status)
@@ -546,13 +574,12 @@ static bool resume(struct req *r)
 
 /* In the order they came, but for those that have got a reservation, or have begun: they pass the
  * others. */
-
-void held_resume(struct pool *pool)
+static void resume_all(struct pool *pool, struct list *held)
 {
         struct req *r, *tmp;
         bool waits = false;
 
-        list_for_each_safe (r, tmp, &pool->held, held) {
+        list_for_each_safe (r, tmp, held, held) {
                 if (pool->readonly) {
                         unhold(r);
                         unpin(r);
@@ -567,6 +594,12 @@ void held_resume(struct pool *pool)
         }
 }
 
+void held_resume(struct pool *pool)
+{
+        resume_all(pool, &pool->held_over);
+        resume_all(pool, &pool->held);
+}
+
 uint64_t held_of(const struct volume *vol)
 {
         const struct req *r;
@@ -574,20 +607,28 @@ uint64_t held_of(const struct volume *vol)
 
         list_for_each (r, &vol->pool->held, held)
                 n += r->vol == vol;
+        list_for_each (r, &vol->pool->held_over, held)
+                n += r->vol == vol;
         return n;
 }
 
-void volume_cancel_held(struct volume *vol)
+static void cancel(const struct volume *vol, struct list *held)
 {
         struct req *r, *tmp;
 
-        list_for_each_safe (r, tmp, &vol->pool->held, held) {
+        list_for_each_safe (r, tmp, held, held) {
                 if (r->vol != vol)
                         continue;
                 unhold(r);
                 unpin(r);
                 end_later(r, -ECANCELED);
         }
+}
+
+void volume_cancel_held(struct volume *vol)
+{
+        cancel(vol, &vol->pool->held);
+        cancel(vol, &vol->pool->held_over);
 }
 
 /* ---- entry ---- */

@@ -45,7 +45,11 @@ void block_read_member(struct pool *pool, struct block_read *r, struct entry e, 
  * in buf: they are written anew, elsewhere. index is that of the tree. */
 void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
                 const uint8_t *buf, unsigned bad);
+/* Writes that were held go on as far as there is room. */
 void held_resume(struct pool *pool);
+/* How many wait for room; sends the event when it is some, or none any more. */
+uint64_t held_requests(const struct pool *pool);
+void held_tell(struct pool *pool);
 /* Requests of the volume that wait for space. */
 uint64_t held_of(const struct volume *vol);
 

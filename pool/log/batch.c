@@ -488,6 +488,8 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
         list_for_each (it, &s->items, node) {
                 if (is_control(it) && n && s->controls)
                         break;
+                if (it->data && n && g->records)
+                        break;
                 bool big = !it->data && it->count > SUMMARY_PAYLOAD_MAX && it->payload;
                 uint32_t more = bytes + item_cost(prev, it);
                 uint32_t ndata = b->ndata + (it->data != NULL);
@@ -556,12 +558,16 @@ bool batch_make(struct pool *pool, struct stream *s)
                 stream_seal(pool, s);
                 return true;
         }
+        bool records = g->records && !groups_for_users(pool);
+        if (records && !stream_records_first(pool, s) && space_lacking(pool))
+                return false;
+        first = list_first(&q->items, struct item, node);
         uint64_t may_change = pages_allowed(pool, s->cls);
         s->starved = may_change < pages_changed(NULL, first);
         if (s->starved) {
                 /* what batches in flight might change they mostly do not */
                 if (pool->ndirty >= space_dirty_limit(pool) / 2 ||
-                    (clean_idle(pool) && !pool->sending))
+                    (clean_idle(pool) && !pool->sending && (pool->ndirty || pool->count.emptied)))
                         ckpt_start(pool, NULL);
                 return false;
         }

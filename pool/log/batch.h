@@ -107,6 +107,10 @@ uint32_t stream_take_back(struct stream *s, void (*done)(struct item *it, int st
                           struct list *list);
 void stream_kick(struct pool *pool, struct stream *s);
 void stream_kick_all(struct pool *pool);
+/* A device was lost, and the others have no room left for users' data: of what is queued only
+ * records without data go on, which may give room. They come to the head of the queue. True: the
+ * first is one. */
+bool stream_records_first(struct pool *pool, struct stream *s);
 /* For stream.c: makes one batch of the items at the head, false: nothing can be done now; sends
  * what was made. */
 bool batch_make(struct pool *pool, struct stream *s);

@@ -38,7 +38,7 @@ int stream_place(struct pool *pool, struct item *it)
                 struct group *g = s->open;
                 struct batch *b = placing(s);
                 if (!g) {
-                        s->open = group_open(pool, s);
+                        s->open = group_open(pool, s, false);
                         if (!s->open)
                                 return stream_hopeless(pool) ? -EIO : -ENOSPC;
                         continue;

@@ -141,13 +141,33 @@ static void hand_over(struct pool *pool, struct stream *q, struct stream *to)
         stream_kick(pool, to);
 }
 
+bool stream_records_first(struct pool *pool, struct stream *s)
+{
+        struct stream *q = s->queue;
+        struct list data;
+        struct item *it, *tmp;
+
+        if (!class_is_user(q->cls) || !space_lacking(pool) || groups_for_users(pool))
+                return false;
+        list_init(&data);
+        list_for_each_safe (it, tmp, &q->items, node) {
+                if (!it->data)
+                        continue;
+                list_del(&it->node);
+                list_add_tail(&data, &it->node);
+        }
+        bool any = !list_empty(&q->items);
+        list_splice_tail(&q->items, &data);
+        return any;
+}
+
 /* The lane has a group to write to. */
 static bool find_group(struct pool *pool, struct stream *s)
 {
         struct stream *first = pool_stream(pool, class_kind(s->cls), s->copies);
 
         if (!s->open)
-                s->open = group_open(pool, s);
+                s->open = group_open(pool, s, stream_records_first(pool, s));
         if (s->open)
                 return true;
         if (s != s->queue)

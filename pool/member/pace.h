@@ -20,7 +20,7 @@ static inline bool pace_turn(const struct pool *pool, const struct pace *p)
 /* So many blocks are about to be moved or read. */
 static inline void pace_pay(struct pool *pool, struct pace *p, uint64_t blocks)
 {
-        bool alone = pool->requests == p->requests && list_empty(&pool->held);
+        bool alone = pool->requests == p->requests && !pool->nheld;
 
         p->requests = pool->requests;
         if (!alone)

@@ -120,7 +120,7 @@ static bool pointless(struct cleaner *c)
                 c->lap_start = wrote;
         }
         return wrote - c->lap_start > (uint64_t)pool->ngroups * pool->max_cap &&
-               !victim_users_wait(pool);
+               (!victim_users_wait(pool) || space_lacking(pool));
 }
 
 bool clean_idle(const struct pool *pool)
@@ -506,7 +506,8 @@ static void step(struct cleaner *c)
                 if (!c->victim->live)
                         c->ended = true; /* the rest of the walk would find nothing */
                 if (c->rebuilding && !c->ended &&
-                    (victim_urgent(c->pool) || (!c->stuck && c->credit >= credit_limit(c->pool))))
+                    (victim_urgent(c->pool) || !victim_may_rebuild(c->pool) ||
+                     (!c->stuck && c->credit >= credit_limit(c->pool))))
                         c->early = c->ended = true; /* room first */
                 if (c->nitems >= CHUNK || c->ended) {
                         if (c->writing >= CHUNK || (c->ended && c->writing && !c->nitems))
@@ -571,7 +572,8 @@ void clean_poll(struct pool *pool)
                 return;
         }
         if (!victim_urgent(pool) && (!c->credit || !clean_wanted(pool))) {
-                struct group *shy = c->rebuild_credit ? victim_choose_short(pool) : NULL;
+                bool may = c->rebuild_credit && victim_may_rebuild(pool);
+                struct group *shy = may ? victim_choose_short(pool) : NULL;
                 if (shy)
                         begin(c, shy, true);
                 return;
@@ -586,6 +588,7 @@ void clean_poll(struct pool *pool)
         c->stuck_root = pool->generation;
         if (g)
                 begin(c, g, false);
-        else if (!victim_urgent(pool) && c->rebuild_credit && (g = victim_choose_short(pool)))
+        else if (!victim_urgent(pool) && c->rebuild_credit && victim_may_rebuild(pool) &&
+                 (g = victim_choose_short(pool)))
                 begin(c, g, true);
 }

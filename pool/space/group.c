@@ -23,7 +23,7 @@
 #include <string.h>
 
 static const uint32_t keep_free[] = {[CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
-enum { RESETS_AT_ONCE = 4, FINISH_TRIES = 4 };
+enum { KEEP_FROM_RECORDS = 1, RESETS_AT_ONCE = 4, FINISH_TRIES = 4 };
 
 struct pdev *group_dev(struct pool *pool, const struct group *g)
 {
@@ -136,7 +136,7 @@ bool group_away(const struct pool *pool, const struct group *g)
 bool group_counts(const struct pool *pool, const struct group *g)
 {
         return g->state != GROUP_BAD && g->state != GROUP_GONE &&
-               pool->devs[g->member[0].dev].state == POOL_DEVICE_MEMBER;
+               pdev_takes(&pool->devs[g->member[0].dev]);
 }
 
 void group_park(struct pool *pool, struct group *g)
@@ -312,7 +312,7 @@ static uint32_t extra_open(const struct pool *pool)
         return extra;
 }
 
-static bool may_open(const struct pool *pool, const struct stream *s)
+static bool may_open(const struct pool *pool, const struct stream *s, bool records)
 {
         enum cls kind = class_kind(s->cls);
         const uint64_t cap = pool->max_cap;
@@ -320,9 +320,17 @@ static bool may_open(const struct pool *pool, const struct stream *s)
         if (kind != CLASS_TABLE && count_open(pool, kind, s->copies, NULL))
                 return groups_free_blocks(pool) > (keep_free[CLASS_USER] + 2u) * cap &&
                        extra_open(pool) < space_extra_groups(pool);
-        if (groups_free_blocks(pool) > keep_free[kind] * cap)
+        if (groups_free_blocks(pool) > (records ? KEEP_FROM_RECORDS : keep_free[kind]) * cap)
                 return true;
         return kind == CLASS_CLEAN && checkpoint_fits(pool, clean_queued(pool));
+}
+
+uint64_t groups_for_users(const struct pool *pool)
+{
+        uint64_t room = groups_free_blocks(pool),
+                 kept = keep_free[CLASS_USER] * (uint64_t)pool->max_cap;
+
+        return room > kept ? room - kept : 0;
 }
 
 bool group_moves_fit(const struct pool *pool, uint32_t copies, uint32_t blocks)
@@ -445,13 +453,13 @@ static struct group *take_zone(struct pool *pool, struct pdev *d, enum group_sta
         return g;
 }
 
-struct group *group_open(struct pool *pool, const struct stream *s)
+struct group *group_open(struct pool *pool, const struct stream *s, bool records)
 {
         struct pdev *on[POOL_MAX_GROUP_WIDTH] = {NULL};
         unsigned copies = s->cls == CLASS_TABLE ? pool->copies : s->copies;
         unsigned width = width_for(pool, copies);
 
-        if (!pool->count.ready || !may_open(pool, s))
+        if (!pool->count.ready || !may_open(pool, s, records))
                 return NULL;
         /* short of a copy only when that is on record; tables are what puts it there */
         if (width < copies && pool->unrecorded && s->cls != CLASS_TABLE)
@@ -472,6 +480,7 @@ struct group *group_open(struct pool *pool, const struct stream *s)
         g->width = (uint8_t)width;
         g->copies = (uint8_t)copies;
         g->cls = s->cls;
+        g->records = records;
         g->wp = g->headers = g->data = 0;
         g->opened = g->written = pool->user_blocks;
         group_active(pool, g);

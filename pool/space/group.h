@@ -83,6 +83,7 @@ struct group {
         bool released; /* freed since: the tables on disk name blocks of the generation before */
         bool nosummary;
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
+        bool records; /* opened for records without data, where there was no room for data */
         bool failing; /* a zone of it can only be read any more */
         bool busy; /* victim of the cleaner */
         uint8_t finishing; /* zones of it that are */
@@ -125,8 +126,11 @@ void group_unref(struct pool *pool, struct group *g);
  *     space_extra_groups goes, and only while free groups are not short.
  * The device is the one with most free groups, a third of them counting where the stream has one
  * open already: lanes spread over the devices, unequal ones take by what they have free. A group of
- * `copies` members has them on as many devices; width 1 is all that is made here. */
-struct group *group_open(struct pool *pool, const struct stream *s);
+ * `copies` members has them on as many devices. records: for records without data, which may give
+ * room: of what is kept they are given more. */
+struct group *group_open(struct pool *pool, const struct stream *s, bool records);
+/* Blocks of free groups that users may open before what is kept for others. */
+uint64_t groups_for_users(const struct pool *pool);
 /* Cleaning could write so many blocks of that number of copies now. */
 bool group_moves_fit(const struct pool *pool, uint32_t copies, uint32_t blocks);
 /* The group is one that its devices count as active, until group_inactive. For recovery: group_open

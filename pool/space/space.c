@@ -278,6 +278,41 @@ bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, 
         return admits(pool, blocks, pages, copies, PROMISES_TAKEN);
 }
 
+uint64_t space_lacking(const struct pool *pool)
+{
+        unsigned tables = width_for(pool, pool->copies);
+        uint64_t lacks = 0;
+
+        if (tables == 1) {
+                uint64_t used = charged(pool, PROMISES_TAKEN);
+                return used > pool->budget ? used - pool->budget : 0;
+        }
+        for (unsigned k = 0; k < tables; k++) {
+                uint64_t used = taken(pool, k, pool->copies, PROMISES_TAKEN);
+                if (used > pool->room[k])
+                        lacks = MAX(lacks, used - pool->room[k]);
+        }
+        return lacks;
+}
+
+/* With a header for each block, at worst. */
+bool space_admits_overwrite(const struct pool *pool, uint64_t blocks, unsigned copies)
+{
+        uint64_t room = 0, wanted = 2 * blocks;
+
+        if (!space_lacking(pool))
+                return true;
+        for (int c = 0; c < NCLASSES; c++) {
+                for (unsigned n = 1; class_is_user((enum cls)c) && n <= POOL_MAX_GROUP_WIDTH; n++) {
+                        const struct stream *s = &pool->streams[c][n - 1];
+                        wanted += 2 * (uint64_t)s->nitems;
+                        for (; n == copies && s; s = s->next)
+                                room += s->open ? s->open->cap - s->open->wp : 0;
+                }
+        }
+        return room + groups_for_users(pool) >= wanted;
+}
+
 void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
                  unsigned copies)
 {
@@ -383,6 +418,6 @@ int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uin
 
 void space_release(struct pool *pool)
 {
-        if (!list_empty(&pool->held))
+        if (pool->nheld)
                 held_resume(pool);
 }

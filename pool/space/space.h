@@ -28,6 +28,12 @@ struct space_claim {
 bool space_admits(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies);
 /* The same, beside what is there and under way, whatever is promised. */
 bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, unsigned copies);
+/* Blocks of devices' room that what there is takes beyond what there is room for: a device was lost
+ * that held a part of it. 0: all fits. */
+uint64_t space_lacking(const struct pool *pool);
+/* Where not all fits users write only into what is free: whether it is enough for so many blocks
+ * that are mapped already, and what is queued. */
+bool space_admits_overwrite(const struct pool *pool, uint64_t blocks, unsigned copies);
 void space_claim(struct pool *pool, struct space_claim *claim, uint64_t blocks, uint64_t pages,
                  unsigned copies);
 void space_unclaim(struct pool *pool, struct space_claim *claim);

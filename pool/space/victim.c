@@ -4,7 +4,7 @@
 #include "pool/internal.h"
 #include "pool/space/mirror.h"
 
-enum { LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 48 };
+enum { LOW_FREE = 3, COMFORT_FREE = 8, COMFORT_SHARE = 48, LEFT_TO_USERS = 2 };
 
 uint32_t victim_comfort(const struct pool *pool)
 {
@@ -18,6 +18,8 @@ uint32_t victim_soon_free(const struct pool *pool)
 
 bool victim_users_wait(const struct pool *pool)
 {
+        if (!list_empty(&pool->held_over))
+                return true;
         for (int c = 0; c < NCLASSES; c++) {
                 for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
                         const struct stream *s = &pool->streams[c][n];
@@ -42,12 +44,16 @@ static bool can_be(const struct pool *pool, const struct group *g)
                !group_away(pool, g);
 }
 
-/* Moving what lives there takes less than the group gives back. */
-static bool worth_it(const struct group *g, bool hurry)
+/* Moving what lives there takes less than the group gives back. One that has lost members gives
+ * less than copies of the same blocks elsewhere take. */
+static bool worth_it(const struct pool *pool, const struct group *g, bool hurry)
 {
-        uint64_t takes = g->live + g->live / 64 + 2;
+        uint64_t takes = g->live + g->live / 64 + 2, gives = hurry ? g->cap : g->cap - g->cap / 8;
+        unsigned zones = 0;
 
-        return hurry ? takes < g->cap : takes < g->cap - g->cap / 8;
+        for (unsigned k = 0; k < g->width; k++)
+                zones += pdev_usable(member_dev(pool, g, k));
+        return takes * members_wanted(pool, g) < gives * MAX(zones, 1u);
 }
 
 /* What must be written before the group is free: of a table group that is wanted at once, a
@@ -69,7 +75,7 @@ struct group *victim_choose(struct pool *pool)
 
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                if (!can_be(pool, g) || !worth_it(g, hurry))
+                if (!can_be(pool, g) || !worth_it(pool, g, hurry))
                         continue;
                 if (hurry && g->cls != CLASS_TABLE && !group_moves_fit(pool, g->copies, g->live))
                         continue;
@@ -82,6 +88,12 @@ struct group *victim_choose(struct pool *pool)
                 }
         }
         return best;
+}
+
+bool victim_may_rebuild(const struct pool *pool)
+{
+        return !space_lacking(pool) ||
+               groups_for_users(pool) > LEFT_TO_USERS * (uint64_t)pool->max_cap;
 }
 
 struct group *victim_choose_short(struct pool *pool)

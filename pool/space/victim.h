@@ -18,6 +18,8 @@ bool victim_users_wait(const struct pool *pool);
 bool victim_urgent(const struct pool *pool);
 /* NULL: none gives back more than it takes. */
 struct group *victim_choose(struct pool *pool);
+/* Where what there is does not fit the devices any more, rebuilding leaves some room to users. */
+bool victim_may_rebuild(const struct pool *pool);
 /* A group that is short of a member and can be copied to one that is not; NULL: none, and
  * pool->rebuild is over. */
 struct group *victim_choose_short(struct pool *pool);

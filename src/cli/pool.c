@@ -91,6 +91,10 @@ static void print_pool(const json_t *pool)
         if (cli_number_of(pool, "held_requests"))
                 printf("held:       %llu writes wait for space\n",
                        (unsigned long long)cli_number_of(pool, "held_requests"));
+        if (cli_number_of(json_object_get(pool, "redundancy"), "lacking_bytes"))
+                printf("lacking:    %s of devices, for all copies of what there is: add a device, "
+                       "delete data, or keep fewer copies\n",
+                       cli_size_of(json_object_get(pool, "redundancy"), "lacking_bytes"));
         json_array_foreach(json_object_get(pool, "peers"), i, peer)
             printf("peer:       %s\n", json_string_value(peer));
         printf("\n");

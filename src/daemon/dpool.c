@@ -241,6 +241,24 @@ static void device_healed(const struct dpool *p, const struct pool_event *e, con
                       p->spec.name, volume, (unsigned long long)e->block, e->device);
 }
 
+static void writes_held(const struct dpool *p, const struct pool *pool)
+{
+        struct pool_status st;
+
+        pool_get_status(pool, &st);
+        if (st.lacking_bytes)
+                log_warn(
+                    "pool",
+                    "%s: writes of guests wait: %llu MiB of devices are missing for all copies "
+                    "of what there is; add a device, delete data, or keep fewer copies",
+                    p->spec.name, (unsigned long long)DIV_ROUND_UP(st.lacking_bytes, 1 << 20));
+        else
+                log_warn("pool", "%s: no space left; writes of guests wait until there is some",
+                         p->spec.name);
+        eventlog_emit("pool-held", "\"pool\":\"%s\",\"lacking\":%llu", p->spec.name,
+                      (unsigned long long)st.lacking_bytes);
+}
+
 static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
 {
         struct dpool *p = ctx;
@@ -249,9 +267,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         switch (e->kind) {
         case POOL_EVENT_HELD:
                 p->held = true;
-                log_warn("pool", "%s: no space left; writes of guests wait until there is some",
-                         p->spec.name);
-                eventlog_emit("pool-held", "\"pool\":\"%s\"", p->spec.name);
+                writes_held(p, pool);
                 break;
         case POOL_EVENT_RELEASED:
                 p->held = false;

@@ -109,11 +109,12 @@ static json_t *table(const struct pool_status *st)
 
 static json_t *redundancy(const struct pool_status *st)
 {
-        return json_pack("{s:I, s:[o, o, o], s:o, s:o, s:o}", "copies", (json_int_t)st->copies,
+        return json_pack("{s:I, s:[o, o, o], s:o, s:o, s:o, s:o}", "copies", (json_int_t)st->copies,
                          "available_by_copies", u64(st->available_by_copies[0]),
                          u64(st->available_by_copies[1]), u64(st->available_by_copies[2]),
-                         "rebuild_bytes", u64(st->rebuild_bytes), "lost_bytes", u64(st->lost_bytes),
-                         "healed_blocks", u64(st->healed_blocks));
+                         "lacking_bytes", u64(st->lacking_bytes), "rebuild_bytes",
+                         u64(st->rebuild_bytes), "lost_bytes", u64(st->lost_bytes), "healed_blocks",
+                         u64(st->healed_blocks));
 }
 
 json_t *report_pool(const struct dpool *p)
