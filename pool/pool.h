@@ -46,7 +46,8 @@ enum pool_event_kind {
         POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
         POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
                                 */
-        POOL_EVENT_HEALED, /* a block of volume was wrong on device and is written anew */
+        POOL_EVENT_HEALED, /* a block of volume, or of tables (NULL), was wrong on device and is
+                              written anew */
         POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
         POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
         POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
@@ -266,10 +267,11 @@ void pool_device_return(struct pool *pool, struct zdev *dev, void *ctx,
 void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,
                       void (*done)(void *ctx, int status, const struct err *err));
 
-/* ---- scrubbing: every live block is read and verified, in the background ----
+/* ---- scrubbing: every copy of every live block is read and verified, in the background ----
  *
- * State and place are in the root: it goes on after a crash. Table pages and inodes that are
- * damaged are written anew; data are told of (POOL_EVENT_CORRUPTION). */
+ * State and place are in the root: it goes on after a crash. What is wrong on one device and right
+ * on another is written anew (POOL_EVENT_HEALED), and so are table pages and inodes that RAM has;
+ * of other data the block is told of (POOL_EVENT_CORRUPTION). */
 
 enum pool_scrub_state {
         POOL_SCRUB_NONE = 0,
@@ -295,7 +297,11 @@ struct pool_scrub_finding {
 struct pool_scrub_status {
         enum pool_scrub_state state;
         uint64_t verified_bytes, left_bytes;
-        uint32_t damaged_blocks, repaired_blocks;
+        uint32_t
+            wrong_copies; /* on their devices, asked twice, headers of batches too; since the import
+                           */
+        uint32_t damaged_blocks; /* of these: no copy is right, */
+        uint32_t repaired_blocks; /* or written anew elsewhere */
         uint32_t
             unknown_batches; /* whose owners cannot be told, a table page or header being damaged */
         uint32_t nfindings;

@@ -11,7 +11,16 @@ struct heal {
         struct pool *pool;
         struct item *item;
         int dev; /* that had it wrong; -1: nobody's fault */
+        void (*done)(void *ctx, bool healed); /* may be NULL */
+        void *ctx;
 };
+
+static void end(struct heal *h, bool healed)
+{
+        if (h->done)
+                h->done(h->ctx, healed);
+        pool_release(h);
+}
 
 static void healed(struct item *it, int status)
 {
@@ -25,7 +34,7 @@ static void healed(struct item *it, int status)
                                 it->index);
         }
         pin_drop(&h->pin);
-        pool_release(h);
+        end(h, status == 0);
 }
 
 static void page_there(struct pin *pin, int status);
@@ -54,11 +63,11 @@ static void page_there(struct pin *pin, int status)
                 return;
         }
         item_free(h->pool, h->item); /* overwritten meanwhile */
-        pool_release(h);
+        end(h, false);
 }
 
-void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
-                const uint8_t *buf, unsigned bad)
+bool heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
+                const uint8_t *buf, unsigned bad, void *ctx, void (*done)(void *ctx, bool healed))
 {
         const struct group *g = pool->groups[addr_group(e.addr)];
         int k = bad ? __builtin_ctz(bad) : -1;
@@ -67,14 +76,16 @@ void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry 
         /* a device that is gone is no reason: its groups are rebuilt */
         if (!pool->running || pool->readonly ||
             (k >= 0 && !pdev_usable(member_dev(pool, g, (unsigned)k))))
-                return;
+                return false;
         h = pool_alloc(pool, sizeof(*h));
         if (h)
                 h->item = item_move(pool, t->id, index, e, buf);
         if (!h || !h->item) {
                 pool_release(h);
-                return;
+                return false;
         }
+        h->done = done;
+        h->ctx = ctx;
         h->item->done = healed;
         h->item->ctx = h;
         h->pool = pool;
@@ -84,4 +95,5 @@ void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry 
         h->pin.now = true;
         h->pin.ready = page_there;
         look_in(h, t);
+        return true;
 }

@@ -42,9 +42,10 @@ void block_read_from(struct pool *pool, struct block_read *r, struct entry e, un
 /* Of that member alone. */
 void block_read_member(struct pool *pool, struct block_read *r, struct entry e, unsigned member);
 /* A read found members of the group (a bit each) without the right bytes of the block, which are
- * in buf: they are written anew, elsewhere. index is that of the tree. */
-void heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
-                const uint8_t *buf, unsigned bad);
+ * in buf: they are written anew, elsewhere. index is that of the tree. done may be NULL; false:
+ * nothing is done, and it is not called. It may be called from inside. */
+bool heal_block(struct pool *pool, struct tree *t, uint64_t index, struct entry e,
+                const uint8_t *buf, unsigned bad, void *ctx, void (*done)(void *ctx, bool healed));
 /* Writes that were held go on as far as there is room. */
 void held_resume(struct pool *pool);
 /* How many wait for room; sends the event when it is some, or none any more. */

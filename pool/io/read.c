@@ -55,7 +55,7 @@ static void block_end(struct block_read *r, int status)
                 pool_event_send(pool, POOL_EVENT_CORRUPTION, status,
                                 r->group->member[r->member].dev, r->vol, r->block);
         if (status == 0 && r->bad && r->vol && !r->quiet)
-                heal_block(pool, r->vol->tree, r->block, r->entry, r->buf, r->bad);
+                heal_block(pool, r->vol->tree, r->block, r->entry, r->buf, r->bad, NULL, NULL);
         group_unref(pool, r->group);
         r->done(r, status);
 }

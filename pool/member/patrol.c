@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void batch_end(struct patrol *p);
 
@@ -106,6 +107,31 @@ static int gather(struct patrol *p, const struct header *h, const struct record 
 /* ---- showing ---- */
 
 static void show(struct patrol *p);
+static void next_member(struct patrol *p);
+static void tell(struct patrol *p);
+
+/* Memory for reading one block by itself. */
+static bool can_ask(struct patrol *p, void (*done)(struct block_read *r, int status))
+{
+        if (!p->again.buf)
+                p->again.buf = pool_block_get(p->pool);
+        p->again.verify = p->again.quiet = true;
+        p->again.done = done;
+        p->again.ctx = p;
+        return p->again.buf != NULL;
+}
+
+static void seen(struct patrol *p, struct patrol_block *b, const uint8_t *data, int status)
+{
+        unsigned bit = 1u << p->member;
+
+        if (!p->every)
+                p->block(p, b, data, status);
+        else if (status == 0)
+                b->right |= bit;
+        else if (status != -ENOMEM)
+                b->wrong |= bit;
+}
 
 static void read_again(struct block_read *r, int status)
 {
@@ -113,7 +139,7 @@ static void read_again(struct block_read *r, int status)
         struct patrol_block *b = &p->blocks[p->at++];
 
         if (lives(p, b))
-                p->block(p, b, r->buf, status);
+                seen(p, b, r->buf, status);
         show(p);
 }
 
@@ -121,24 +147,53 @@ static void show(struct patrol *p)
 {
         for (; p->at < p->nblocks; p->at++) {
                 struct patrol_block *b = &p->blocks[p->at];
+                uint32_t off = addr_offset(b->entry.addr);
+                if (!lives(p, b) || (p->every && !member_good(p->group, p->member, off + 1)))
+                        continue;
                 const uint8_t *data =
-                    p->buf + (size_t)(addr_offset(b->entry.addr) - p->from) * ZP_BLOCK;
-                if (!lives(p, b))
-                        continue;
-                if (!p->unread && crc32c(0, data, ZP_BLOCK) == b->entry.crc) {
-                        p->block(p, b, data, 0);
+                    p->unread ? NULL : p->buf + (size_t)(off - p->from) * ZP_BLOCK;
+                if (data && crc32c(0, data, ZP_BLOCK) == b->entry.crc) {
+                        seen(p, b, data, 0);
                         continue;
                 }
-                if (!p->again.buf)
-                        p->again.buf = pool_block_get(p->pool);
-                if (!p->again.buf) {
-                        p->block(p, b, NULL, -ENOMEM);
+                if (!can_ask(p, read_again)) {
+                        seen(p, b, NULL, -ENOMEM);
                         continue;
                 }
-                p->again.verify = p->again.quiet = true;
-                p->again.done = read_again;
-                p->again.ctx = p;
-                block_read_from(p->pool, &p->again, b->entry, p->walk.member);
+                if (p->every)
+                        block_read_member(p->pool, &p->again, b->entry, p->member);
+                else
+                        block_read_from(p->pool, &p->again, b->entry, p->member);
+                return;
+        }
+        if (p->every)
+                next_member(p);
+        else
+                batch_end(p);
+}
+
+static void told(struct block_read *r, int status)
+{
+        struct patrol *p = r->ctx;
+        struct patrol_block *b = &p->blocks[p->at++];
+
+        if (lives(p, b))
+                p->block(p, b, r->buf, status);
+        tell(p);
+}
+
+/* All members were read. */
+static void tell(struct patrol *p)
+{
+        for (; p->at < p->nblocks; p->at++) {
+                struct patrol_block *b = &p->blocks[p->at];
+                if (!(b->right | b->wrong) || !lives(p, b))
+                        continue;
+                if (!b->wrong || !b->right || !can_ask(p, told)) {
+                        p->block(p, b, NULL, b->right ? 0 : -EILSEQ);
+                        continue;
+                }
+                block_read_from(p->pool, &p->again, b->entry, (unsigned)__builtin_ctz(b->right));
                 return;
         }
         batch_end(p);
@@ -147,6 +202,23 @@ static void show(struct patrol *p)
 /* ---- reading ---- */
 
 static void read_more(struct patrol *p);
+static void send(struct patrol *p, uint32_t most, void (*done)(struct pio *pio, int status));
+
+static bool header_differs(const struct patrol *p)
+{
+        size_t len = (size_t)p->walk.h.header_blocks * ZP_BLOCK;
+
+        return p->every && (p->unread || memcmp(p->buf, p->walk.buf, len) != 0);
+}
+
+static void header_again(struct pio *pio, int status)
+{
+        struct patrol *p = container_of(pio, struct patrol, pio);
+
+        if (status < 0 || memcmp(p->buf, p->walk.buf, pio->iov.iov_len) != 0)
+                p->wrong_header |= 1u << p->member;
+        show(p);
+}
 
 static void stretch_read(struct pio *pio, int status)
 {
@@ -154,21 +226,25 @@ static void stretch_read(struct pio *pio, int status)
 
         p->got += pio->io.nblocks;
         p->unread |= status < 0;
-        if (p->got < p->count && !p->unread)
+        if (p->got < p->count && !p->unread) {
                 read_more(p);
-        else
+        } else if (header_differs(p)) {
+                p->got = 0;
+                send(p, p->walk.h.header_blocks, header_again);
+        } else {
                 show(p);
+        }
 }
 
-static void read_more(struct patrol *p)
+static void send(struct patrol *p, uint32_t most, void (*done)(struct pio *pio, int status))
 {
-        struct pdev *d = member_dev(p->pool, p->group, p->walk.member);
-        uint32_t n = MIN(p->count - p->got, d->dev->geo.max_io_blocks);
+        struct pdev *d = member_dev(p->pool, p->group, p->member);
+        uint32_t n = MIN(most, d->dev->geo.max_io_blocks);
 
-        p->pio.cb = stretch_read;
+        p->pio.cb = done;
         p->pio.iov = (struct iovec){p->buf + (size_t)p->got * ZP_BLOCK, (size_t)n * ZP_BLOCK};
         p->pio.io = (struct zdev_io){.op = ZDEV_READ,
-                                     .zone = p->group->member[p->walk.member].zone,
+                                     .zone = p->group->member[p->member].zone,
                                      .block = p->from + p->got,
                                      .nblocks = n,
                                      .iov = &p->pio.iov,
@@ -176,11 +252,19 @@ static void read_more(struct patrol *p)
         pio_submit(p->pool, d->dev, &p->pio);
 }
 
+static void read_more(struct patrol *p)
+{
+        send(p, p->count - p->got, stretch_read);
+}
+
 static void read_stretch(struct patrol *p)
 {
-        uint32_t to = addr_offset(p->blocks[p->nblocks - 1].entry.addr) + 1;
+        const struct header *h = &p->walk.h;
+        uint32_t to = h->offset + h->header_blocks;
 
-        p->from = addr_offset(p->blocks[0].entry.addr); /* in the order of the batch */
+        if (p->nblocks) /* in the order of the batch */
+                to = addr_offset(p->blocks[p->nblocks - 1].entry.addr) + 1;
+        p->from = p->every ? h->offset : addr_offset(p->blocks[0].entry.addr);
         p->count = to - p->from;
         p->at = p->got = 0;
         p->unread = false;
@@ -194,11 +278,30 @@ static void read_stretch(struct patrol *p)
                         p->buf_cap = p->count;
                 }
         }
-        p->unread = !p->buf || !member_dev(p->pool, p->group, p->walk.member)->dev;
+        p->unread = !p->buf || !member_dev(p->pool, p->group, p->member)->dev;
         if (p->unread)
                 show(p);
         else
                 read_more(p);
+}
+
+static void next_member(struct patrol *p)
+{
+        const struct group *g = p->group;
+
+        p->seen |= 1u << p->member;
+        for (unsigned k = 0; k < g->width; k++) {
+                if ((p->seen >> k & 1) || !pdev_usable(member_dev(p->pool, g, k)) ||
+                    !member_good(g, k, p->from + 1))
+                        continue;
+                p->member = k;
+                read_stretch(p);
+                return;
+        }
+        if (p->wrong_header && p->header)
+                p->header(p, p->wrong_header);
+        p->at = 0;
+        tell(p);
 }
 
 /* ---- the walk ---- */
@@ -244,7 +347,9 @@ static void look(struct patrol *p)
         } else if (rc < 0) {
                 patrol_unpin(steal_ptr(&p->pins));
                 finish(p, rc);
-        } else if (p->nblocks) {
+        } else if (p->nblocks || (p->every && p->group->width > 1)) {
+                p->member = p->walk.member;
+                p->seen = p->wrong_header = 0;
                 read_stretch(p);
         } else {
                 batch_end(p);
@@ -260,6 +365,10 @@ static void header_found(struct walk *w)
 {
         struct patrol *p = w->ctx;
 
+        if (p->failed && p->header)
+                p->header(p, p->failed);
+        p->failed = 0;
+        p->again_there = false;
         p->nblocks = 0;
         if (w->h.kind != HEADER_BATCH || !p->group->live)
                 finish(p, 0);
@@ -270,9 +379,32 @@ static void header_found(struct walk *w)
                 finish(p, -ENOMEM);
 }
 
+/* The header at the walk's place is asked for twice of each member. */
+static bool ask_for_header(struct patrol *p)
+{
+        struct walk *w = &p->walk;
+
+        if (!p->again_there) {
+                p->again_there = true;
+        } else {
+                p->failed |= 1u << w->member;
+                int k = member_pick(p->pool, p->group, w->end, p->failed);
+                if (k < 0)
+                        return false;
+                w->member = (unsigned)k;
+                p->again_there = false;
+        }
+        walk_start(w);
+        return true;
+}
+
 static void walked(struct walk *w, int status)
 {
         struct patrol *p = w->ctx;
+
+        if (w->off < w->end && status != -ENOMEM && p->group->state == GROUP_SEALED &&
+            ask_for_header(p))
+                return;
 
         if (status == 0 && w->off < w->end && p->group->state == GROUP_SEALED)
                 status = -EILSEQ; /* a header is damaged: what is behind it is not found */
@@ -282,6 +414,8 @@ static void walked(struct walk *w, int status)
 void patrol_start(struct patrol *p, struct group *g)
 {
         p->group = g;
+        p->failed = 0;
+        p->again_there = false;
         g->busy = true;
         group_ref(g);
         int k = member_pick(p->pool, g, g->tail, 0); /* one that has all of it */

@@ -12,17 +12,23 @@ struct patrol_block {
         uint64_t tree_id, index;
         uint8_t type, level; /* enum record_type: data, PAGE or INODE */
         struct entry entry; /* as the owner has it */
+        unsigned right, wrong; /* `every`: members that have it, and that do not; a bit each */
 };
 
 struct patrol {
         struct pool *pool;
         struct group *group; /* NULL: none under way */
         void *ctx;
+        bool every; /* each member is read and not only one; headers too */
         /* It lives: is it to be read? Else it is passed over. */
         bool (*wanted)(struct patrol *p, const struct patrol_block *b);
-        /* status: 0 with data, and it still lives; -EILSEQ or -EIO: twice not readable. */
+        /* status: 0 with data, and it still lives; -EILSEQ or -EIO: twice not readable. With
+         * `every` once all members were read, 0 if one has it, data only where some are wrong. */
         void (*block)(struct patrol *p, const struct patrol_block *b, const uint8_t *data,
                       int status);
+        /* The header of the batch at hand is wrong on members of the group, a bit each, asked
+         * twice. May be NULL. */
+        void (*header)(struct patrol *p, unsigned wrong);
         /* A batch whose owners cannot be told, a table page being damaged. May be NULL. */
         void (*unknown)(struct patrol *p, int status);
         /* All blocks of a batch were shown. True: go on; false: patrol_next or patrol_stop is
@@ -33,6 +39,10 @@ struct patrol {
         /* private */
         struct batch_pins *pins; /* of the batch at hand; who takes a block along counts in users */
         struct walk walk;
+        unsigned failed; /* members whose header at the walk's place is wrong */
+        bool again_there; /* it is asked for once more */
+        unsigned member, seen; /* read now; `every`: those that were */
+        unsigned wrong_header;
         struct pio pio;
         struct block_read again;
         struct patrol_block *blocks; /* of the batch, those wanted */

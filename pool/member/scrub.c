@@ -2,8 +2,14 @@
  * What is written while it is under way is verified by who writes; what cleaning moves ahead of it
  * is verified by cleaning.
  *
- * A table page or inode that is damaged on its device, and in RAM, is marked changed: the next
- * checkpoint writes it anew. Of data there is no other copy here: the block is told of, and stays.
+ * Of a mirrored group every member is read, headers too. A copy that is wrong twice where another
+ * one is right is healed by moving the block, as reads do; a header by moving all that lives in the
+ * group. A table page or inode that is wrong on its device, and in RAM, is marked changed: the next
+ * checkpoint writes it anew. Of data that no member has right the block is told of, and stays.
+ *
+ * The next batch is looked at, and the place moves on, when the moves are through: a root that says
+ * so has them. While room is short nothing is moved: what was found is counted, and left to reads
+ * and the next scrub.
  *
  * State and place stand in every root: a crash goes on from the last one's. */
 #include "pool/member/scrub.h"
@@ -20,7 +26,8 @@ struct scrub {
         enum pool_scrub_state state;
         uint32_t next; /* group */
         uint64_t verified; /* blocks */
-        uint32_t damaged, repaired;
+        uint32_t wrong, damaged, repaired;
+        uint32_t healing; /* moves under way */
         uint32_t unread; /* batches whose owners cannot be told, a table page being damaged */
         struct pool_scrub_finding findings[POOL_SCRUB_FINDINGS];
         uint32_t nfindings;
@@ -31,21 +38,70 @@ struct scrub {
 
 /* ---- findings ---- */
 
+/* What is in RAM goes with the next checkpoint. */
+static bool write_anew(struct scrub *s, const struct patrol_block *b)
+{
+        struct pool *pool = s->pool;
+
+        if (b->type == RECORD_PAGE) {
+                if (!tree_dirty_page_at(pool, b->tree, b->level, b->index, b->entry.addr))
+                        return false;
+        } else if (b->type == RECORD_INODE) {
+                catalog_mark_dirty(pool, b->index);
+        } else {
+                return false;
+        }
+        s->repaired++;
+        return true;
+}
+
+static void healed(void *ctx, bool is)
+{
+        struct scrub *s = ctx;
+
+        s->healing--;
+        s->repaired += is;
+}
+
+/* Some member has it right, and that is data. */
+static void heal(struct scrub *s, const struct patrol_block *b, const uint8_t *data)
+{
+        struct pool *pool = s->pool;
+        const struct group *g = s->patrol.group;
+
+        s->wrong += (uint32_t)__builtin_popcount(b->wrong);
+        if (b->type != RECORD_PAGE && b->type != RECORD_INODE) {
+                if (!b->tree->vol || space_lacking(pool) || !groups_for_users(pool))
+                        return;
+                s->healing++;
+                if (!heal_block(pool, b->tree, b->index, b->entry, data, b->wrong, s, healed))
+                        s->healing--;
+        } else if (write_anew(s, b)) {
+                pool->healed++;
+                pool_event_send(pool, POOL_EVENT_HEALED, 0, g->member[__builtin_ctz(b->wrong)].dev,
+                                NULL, 0);
+        }
+}
+
+static void wrong_header(struct patrol *p, unsigned wrong)
+{
+        struct scrub *s = p->ctx;
+
+        if (s->again)
+                return;
+        s->wrong += (uint32_t)__builtin_popcount(wrong);
+        if (p->group->state == GROUP_SEALED)
+                p->group->failing = s->pool->rebuild = true;
+}
+
 static void found(struct scrub *s, const struct patrol_block *b, int status)
 {
         struct pool *pool = s->pool;
         struct volume *vol = b->tree->vol;
 
-        if (b->type == RECORD_PAGE &&
-            tree_dirty_page_at(pool, b->tree, b->level, b->index, b->entry.addr)) {
-                s->repaired++;
+        s->wrong += b->wrong ? (uint32_t)__builtin_popcount(b->wrong) : 1;
+        if (write_anew(s, b))
                 return;
-        }
-        if (b->type == RECORD_INODE) {
-                catalog_mark_dirty(pool, b->index);
-                s->repaired++;
-                return;
-        }
         s->damaged++;
         if (s->nfindings < POOL_SCRUB_FINDINGS && vol)
                 s->findings[s->nfindings++] =
@@ -68,10 +124,13 @@ static void shown(struct patrol *p, const struct patrol_block *b, const uint8_t 
         if (s->again)
                 return;
         s->shown++;
-        if (status == 0)
+        if (status == 0) {
                 s->verified++;
-        else if (status == -EILSEQ || status == -EIO)
+                if (b->wrong && data)
+                        heal(s, b, data);
+        } else if (status == -EILSEQ || status == -EIO) {
                 found(s, b, status);
+        }
 }
 
 static void unknown(struct patrol *p, int status)
@@ -94,7 +153,7 @@ static bool batch_shown(struct patrol *p)
                 patrol_stop(p);
                 return false;
         }
-        s->paused = !pace_turn(pool, &s->pace);
+        s->paused = s->healing || !pace_turn(pool, &s->pace);
         return !s->paused;
 }
 
@@ -158,7 +217,7 @@ void scrub_poll(struct pool *pool)
         if (s->state != POOL_SCRUB_RUNNING || s->again) {
                 s->paused = false;
                 patrol_stop(&s->patrol);
-        } else if (pace_turn(pool, &s->pace)) {
+        } else if (!s->healing && pace_turn(pool, &s->pace)) {
                 s->paused = false;
                 patrol_next(&s->patrol);
         }
@@ -170,7 +229,7 @@ uint64_t scrub_next_ns(const struct pool *pool)
         bool waits = s->state == POOL_SCRUB_RUNNING && (s->paused || !s->patrol.group);
 
         /* a group that is busy is waited for without a clock */
-        if (!waits || !pool->running || pace_turn(pool, &s->pace))
+        if (!waits || !pool->running || s->healing || pace_turn(pool, &s->pace))
                 return UINT64_MAX;
         return s->pace.turn_ns;
 }
@@ -185,6 +244,8 @@ int scrub_init(struct pool *pool)
         s->pool = pool;
         s->patrol = (struct patrol){.pool = pool,
                                     .ctx = s,
+                                    .every = true,
+                                    .header = wrong_header,
                                     .wanted = is_wanted,
                                     .block = shown,
                                     .unknown = unknown,
@@ -260,7 +321,7 @@ static void durable(struct ckpt_wait *w, int status)
 static void begin(struct scrub *s)
 {
         s->again = s->patrol.group != NULL;
-        s->next = s->damaged = s->repaired = s->unread = s->nfindings = 0;
+        s->next = s->wrong = s->damaged = s->repaired = s->unread = s->nfindings = 0;
         s->verified = 0;
 }
 
@@ -329,6 +390,7 @@ void pool_get_scrub_status(const struct pool *pool, struct pool_scrub_status *re
         *ret_status = (struct pool_scrub_status){.state = s->state,
                                                  .verified_bytes = s->verified * ZP_BLOCK,
                                                  .left_bytes = left * ZP_BLOCK,
+                                                 .wrong_copies = s->wrong,
                                                  .damaged_blocks = s->damaged,
                                                  .repaired_blocks = s->repaired,
                                                  .unknown_batches = s->unread,

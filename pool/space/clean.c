@@ -203,7 +203,7 @@ static void rescued(struct block_read *read, int status)
         struct tree *t = pool_tree(c->pool, r->tree);
 
         if (status == 0 && t && !read->bad) /* else it is healed already */
-                heal_block(c->pool, t, r->index, read->entry, read->buf, 0);
+                heal_block(c->pool, t, r->index, read->entry, read->buf, 0, NULL, NULL);
         pool_block_put(c->pool, read->buf);
         pins_through(r->pins);
         pool_release(r);

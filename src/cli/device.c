@@ -155,7 +155,9 @@ static void print_scrub(const json_t *scrub)
         printf("scrub:      %s\n", cli_text_of(scrub, "state"));
         printf("verified:   %s, %s left\n", cli_size_of(scrub, "verified_bytes"),
                cli_size_of(scrub, "left_bytes"));
-        printf("damaged:    %llu blocks of data; %llu of tables, written anew\n",
+        printf("wrong:      %llu copies\n",
+               (unsigned long long)cli_number_of(scrub, "wrong_copies"));
+        printf("damaged:    %llu blocks for good; %llu written anew\n",
                (unsigned long long)cli_number_of(scrub, "damaged_blocks"),
                (unsigned long long)cli_number_of(scrub, "repaired_blocks"));
         if (unknown)

@@ -48,11 +48,11 @@ static json_t *report(struct pool *pool)
         pool_get_scrub_status(pool, &st);
         for (uint32_t i = 0; findings && i < st.nfindings; i++)
                 json_array_append_new(findings, finding(pool, &st.findings[i]));
-        return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "state", names[st.state],
+        return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state", names[st.state],
                          "verified_bytes", u64(st.verified_bytes), "left_bytes", u64(st.left_bytes),
-                         "damaged_blocks", u64(st.damaged_blocks), "repaired_blocks",
-                         u64(st.repaired_blocks), "unknown_batches", u64(st.unknown_batches),
-                         "findings", findings);
+                         "wrong_copies", u64(st.wrong_copies), "damaged_blocks",
+                         u64(st.damaged_blocks), "repaired_blocks", u64(st.repaired_blocks),
+                         "unknown_batches", u64(st.unknown_batches), "findings", findings);
 }
 
 /* ---- following ---- */

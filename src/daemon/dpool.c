@@ -235,8 +235,14 @@ static void device_healed(const struct dpool *p, const struct pool_event *e, con
         struct pool_device_status dev;
 
         dpool_device_status(p, p->pool, e->device, &dev);
-        log_warn("pool", "%s: volume '%s' block %llu was wrong on device %s and is written anew",
-                 p->spec.name, volume, (unsigned long long)e->block, dev.path);
+        if (e->volume)
+                log_warn("pool",
+                         "%s: volume '%s' block %llu was wrong on device %s and is written anew",
+                         p->spec.name, volume, (unsigned long long)e->block, dev.path);
+        else
+                log_warn("pool",
+                         "%s: a block of the tables was wrong on device %s and is written anew",
+                         p->spec.name, dev.path);
         eventlog_emit("healed", "\"pool\":\"%s\",\"volume\":\"%s\",\"block\":%llu,\"device\":%u",
                       p->spec.name, volume, (unsigned long long)e->block, e->device);
 }
