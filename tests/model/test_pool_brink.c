@@ -1,8 +1,8 @@
 /* Pools filled to the last block that is promised, on geometries from tiny to ordinary and volumes
  * from dense to one block a table page: then everything is overwritten several times, in random
- * order and several at once. Whatever is asked must be answered once the devices have nothing left
- * to do; a write that finds no room must say so; discarding, deleting and clearing must work there
- * and give room again.
+ * order and several at once. Half of the pools have a reservation that is taken up when they are
+ * full. Whatever is asked must be answered once the devices have nothing left to do; a write that
+ * finds no room must say so; discarding, deleting and clearing must work there and give room again.
  *
  * Usage: test_pool_brink [first seed [number of seeds [passes]]]. The seed of a failure is printed.
  */
@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { DEPTH = 16, MAX_BLOCKS = 6000 };
+enum { DEPTH = 16, MAX_BLOCKS = 6000, MAX_KEPT = 64 };
 
 static uint64_t first_seed = 1, nseeds = 4, passes = 4;
 
@@ -22,6 +22,8 @@ struct brink {
         struct t_pool t;
         struct rng rng;
         struct volume *vol;
+        uint64_t
+            nkept; /* blocks reserved for a volume of its own, in which they may lie anywhere */
         uint64_t seed, stride, size;
         uint64_t n; /* blocks mapped: index * stride */
         uint64_t version[MAX_BLOCKS];
@@ -162,11 +164,51 @@ static void overwrite(struct brink *b)
                 all_answered(b, ops, n, "overwriting");
                 for (unsigned i = 0; i < n; i++) {
                         if (ops[i].status)
-                                printf("\n    seed %" PRIu64 ": block %" PRIu64 " of %" PRIu64 ": %s\n",
+                                printf("\n    seed %" PRIu64 ": block %" PRIu64 " of %" PRIu64
+                                       ": %s\n",
                                        b->seed, order[at + i], b->n, strerror(-ops[i].status));
                         CU_ASSERT_EQUAL_FATAL(ops[i].status, 0);
                 }
                 at += n;
+        }
+}
+
+static void kept_made(void *ctx, int status, struct volume *vol)
+{
+        struct volume **ret = ctx;
+
+        CU_ASSERT_EQUAL_FATAL(status, 0);
+        *ret = vol;
+}
+
+/* Before the pool is filled. */
+static void reserve(struct brink *b)
+{
+        struct volume *vol = NULL;
+
+        b->nkept = rng_chance(&b->rng, 1, 2) ? 0 : 1 + rng_below(&b->rng, MAX_KEPT);
+        struct volume_spec spec = {.name = "kept",
+                                   .uuid.b = {1},
+                                   .size_bytes = b->size,
+                                   .reserved_bytes = b->nkept * ZP_BLOCK};
+        if (!b->nkept)
+                return;
+        volume_create(b->t.pool, &spec, &vol, kept_made);
+        t_drive(&b->t);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(vol);
+}
+
+/* With the pool full: what is reserved is there, each block with table pages of its own. */
+static void take_reserved(struct brink *b)
+{
+        struct volume *vol = b->nkept ? volume_by_name(b->t.pool, "kept") : NULL;
+        static uint8_t buf[ZP_BLOCK];
+        uint64_t step = b->nkept ? b->size / ZP_BLOCK / b->nkept : 0;
+
+        for (uint64_t i = 0; vol && i < b->nkept; i++) {
+                t_fill(buf, 2, i, 1);
+                CU_ASSERT_EQUAL_FATAL(t_io_nohold(vol, &b->t, i * step * ZP_BLOCK, buf, ZP_BLOCK),
+                                      0);
         }
 }
 
@@ -236,7 +278,9 @@ static void one(uint64_t seed)
         b->seed = seed;
         b->rng.state = seed;
         geometry(b);
+        reserve(b);
         fill(b);
+        take_reserved(b);
         printf("%" PRIu64 " blocks ", b->n);
         for (uint64_t p = 0; p < passes; p++)
                 overwrite(b);
