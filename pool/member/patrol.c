@@ -129,8 +129,10 @@ static void seen(struct patrol *p, struct patrol_block *b, const uint8_t *data, 
                 p->block(p, b, data, status);
         else if (status == 0)
                 b->right |= bit;
-        else if (status != -ENOMEM)
+        else if (status == -EILSEQ || status == -EIO) { /* else nothing is known of it */
                 b->wrong |= bit;
+                b->status = status;
+        }
 }
 
 static void read_again(struct block_read *r, int status)
@@ -190,7 +192,7 @@ static void tell(struct patrol *p)
                 if (!(b->right | b->wrong) || !lives(p, b))
                         continue;
                 if (!b->wrong || !b->right || !can_ask(p, told)) {
-                        p->block(p, b, NULL, b->right ? 0 : -EILSEQ);
+                        p->block(p, b, NULL, b->right ? 0 : b->status);
                         continue;
                 }
                 block_read_from(p->pool, &p->again, b->entry, (unsigned)__builtin_ctz(b->right));
@@ -215,7 +217,7 @@ static void header_again(struct pio *pio, int status)
 {
         struct patrol *p = container_of(pio, struct patrol, pio);
 
-        if (status < 0 || memcmp(p->buf, p->walk.buf, pio->iov.iov_len) != 0)
+        if (status < 0 ? status == -EIO : memcmp(p->buf, p->walk.buf, pio->iov.iov_len) != 0)
                 p->wrong_header |= 1u << p->member;
         show(p);
 }

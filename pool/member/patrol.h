@@ -12,7 +12,8 @@ struct patrol_block {
         uint64_t tree_id, index;
         uint8_t type, level; /* enum record_type: data, PAGE or INODE */
         struct entry entry; /* as the owner has it */
-        unsigned right, wrong; /* `every`: members that have it, and that do not; a bit each */
+        unsigned right, wrong; /* `every`: members that have it, and that do not; a bit each, */
+        int status; /* and why the last of these does not */
 };
 
 struct patrol {
