@@ -220,9 +220,13 @@ static void test_one_opener_at_a_time(void)
 {
         char *path = t_path("lock");
         struct zdev *dev = t_new_file(path);
-        uint64_t before = clock_now_ns();
-        expect_open(path, -EBUSY, "in use by another");
-        CU_ASSERT_TRUE(clock_now_ns() - before < UINT64_C(250000000)); /* it does not wait */
+        uint64_t least = UINT64_MAX; /* of many: a busy machine takes its time now and then */
+        for (int i = 0; i < 20; i++) {
+                uint64_t before = clock_now_ns();
+                expect_open(path, -EBUSY, "in use by another");
+                least = MIN(least, clock_now_ns() - before);
+        }
+        CU_ASSERT_TRUE(least < UINT64_C(250000000)); /* it does not wait */
         struct err err = ERR_INIT;
         CU_ASSERT_EQUAL(file_device_create(path, &small, true, &err), -EBUSY);
         CU_ASSERT_EQUAL(t_write(dev, 0, 0, 1, 1), 0); /* unharmed */
