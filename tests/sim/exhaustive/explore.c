@@ -217,7 +217,9 @@ static void visit(struct run *run, const struct cuts *cuts, uint32_t state)
                         return;
         }
         x->fresh += run->level == 0;
-        if (x->seen.n >= x->bound || lot(hash, 3) > (run->level ? x->inner_limit : x->hash_limit))
+        /* the state whose recovery crashes here is not counted yet */
+        if (x->seen.n + run->level >= x->bound ||
+            lot(hash, 3) > (run->level ? x->inner_limit : x->hash_limit))
                 return;
         recover(run, cuts, state, hash, explore_it);
 }
