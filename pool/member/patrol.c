@@ -363,6 +363,17 @@ static void pages_there(struct batch_pins *b)
         look(b->ctx);
 }
 
+/* Some members may not have it yet. */
+static bool in_flight(const struct pool *pool, const struct group *g, uint64_t seq)
+{
+        const struct batch *b;
+
+        list_for_each (b, &pool->inflight, inflight)
+                if (b->group == g && b->seq == seq)
+                        return true;
+        return false;
+}
+
 static void header_found(struct walk *w)
 {
         struct patrol *p = w->ctx;
@@ -372,7 +383,7 @@ static void header_found(struct walk *w)
         p->failed = 0;
         p->again_there = false;
         p->nblocks = 0;
-        if (w->h.kind != HEADER_BATCH || !p->group->live)
+        if (w->h.kind != HEADER_BATCH || !p->group->live || in_flight(p->pool, p->group, w->h.seq))
                 finish(p, 0);
         else if (batch_pins_take(p->pool, w->buf + HEADER_FIXED, w->h.record_bytes, pages_there, p,
                                  &p->pins))
