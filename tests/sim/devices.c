@@ -2,6 +2,7 @@
 #include "tests/sim/devices.h"
 
 #include "base/cleanup.h"
+#include "tests/sim/ailing.h"
 #include "tests/sim/media.h"
 #include "tests/sim/work.h"
 
@@ -23,6 +24,12 @@ static uint32_t media_of(struct pool *pool, uint32_t slot)
         struct pool_device_status st;
         pool_get_device_status(pool, slot, &st);
         return st.path[0] ? (uint32_t)strtoul(st.path + 3, NULL, 10) : MAX_MEDIA; /* "simN" */
+}
+
+bool devices_ailing(const struct sim *sim, struct pool *pool, uint32_t slot)
+{
+        uint32_t m = media_of(pool, slot);
+        return m < MAX_MEDIA && ailing_may_fail(sim, m);
 }
 
 uint32_t devices_slot(struct sim *sim, uint32_t media)
@@ -206,7 +213,8 @@ void devices_scrubbed(struct sim *sim, struct pool *pool)
         if (st.state != POOL_SCRUB_DONE || st.left_bytes)
                 sim_fail(sim, "a scrub ended and is in state %d, %llu bytes left", st.state,
                          (unsigned long long)st.left_bytes);
-        if (!sim->rotten && !sim->faults && (st.damaged_blocks || st.repaired_blocks))
+        bool may = sim->least_copies ? !st.damaged_blocks : sim->rotten || sim->faults;
+        if (!may && (st.damaged_blocks || st.repaired_blocks))
                 sim_fail(sim, "a scrub found %u blocks damaged, %u repaired, and none was",
                          st.damaged_blocks, st.repaired_blocks);
         sim->scrubs++;
@@ -228,7 +236,7 @@ static void scrub_answered(void *ctx, int status, const struct err *err)
         if (!late) {
                 sim->scrub_call = 0;
                 bool fine = status == 0 || status == -EALREADY || status == -EINVAL;
-                if (!fine && !sim->faults)
+                if (!fine && !sim->faults && !sim->gave_up)
                         sim_fail(sim, "scrub: %d %s", status, err ? err->msg : "");
                 sim->scrub_told = status == 0 ? c->then : POOL_SCRUB_NONE;
         }
@@ -421,7 +429,7 @@ void devices_check(struct sim *sim)
         }
         for (uint32_t i = 0; i < sim->nmedia; i++) {
                 struct sim_device *d = &sim->devices[i];
-                if (there[i] || d->fate == DEVICE_OUT)
+                if (there[i] || d->fate == DEVICE_OUT || d->absent)
                         continue;
                 if (d->fate != DEVICE_JOINING && d->fate != DEVICE_REMOVING &&
                     d->fate != DEVICE_REMOVED && d->fate != DEVICE_KEEPING)

@@ -19,6 +19,7 @@ enum device_fate {
 struct sim_device {
         enum device_fate fate;
         bool listed; /* given to import, as the daemon's file has it */
+        bool absent; /* but cannot be: it is not there, for now */
         bool blank; /* it has left: its label must be gone */
         bool marked; /* it has left, and its label could not be wiped: nobody adds it again */
         uint32_t heir; /* number of the device that replaces it, plus one; 0: none */
@@ -35,6 +36,8 @@ void devices_act(struct sim *sim);
 /* An event of the pool about a slot. */
 void devices_event(struct sim *sim, struct pool *pool, const struct pool_event *e);
 void devices_power_cut(struct sim *sim);
+/* That slot is of a device that may be in trouble, and the others not. */
+bool devices_ailing(const struct sim *sim, struct pool *pool, uint32_t slot);
 /* A scrub is through. */
 void devices_scrubbed(struct sim *sim, struct pool *pool);
 /* After a recovery: slots are what users were told. */

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/ailing.h"
 #include "tests/sim/devices.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
@@ -22,7 +23,7 @@ static uint32_t power_on(struct sim *sim, struct zdev **devs)
         uint32_t n = 0;
         for (uint32_t i = 0; i < sim->nmedia; i++) {
                 struct zdev *dev = media_power_on(sim->media[i]);
-                if (sim->devices[i].listed)
+                if (sim->devices[i].listed && !sim->devices[i].absent)
                         devs[n++] = dev;
         }
         for (uint32_t i = n; i > 1; i--) { /* in any order */
@@ -38,7 +39,7 @@ static uint32_t power_on(struct sim *sim, struct zdev **devs)
         sim->slow_permille = sim->stall_permille = 0;
         sim->lose_at = UINT64_MAX;
         sim->waited = 0;
-        sim->faulty = sim->gave_up = false;
+        sim->faulty = sim->gave_up = sim->failed = false;
         sim->woken = NULL;
         sim->held = false;
         return n;
@@ -87,7 +88,8 @@ void life_cut(struct sim *sim)
         sim->phase = "losing power";
         enum media_cut cut = pick_cut(sim);
         verify_table_lost();
-        bool halfway = false; /* a mirrored batch may have got to some members: it counts then */
+        /* a mirrored batch may have got to some members, or have failed on one: replay counts it */
+        bool halfway = sim->failed;
         for (uint32_t i = 0; sim->mirrored && i < sim->nmedia; i++)
                 halfway |= media_writing(sim->media[i]);
         for (uint32_t i = 0; i < sim->nmedia;
@@ -289,13 +291,17 @@ static bool import_once(struct sim *sim, uint64_t cut_at)
         struct zdev *devs[MAX_MEDIA];
         struct answer a = {0};
         sim->phase = "importing";
-        uint32_t n = only_labelled(sim, devs, power_on(sim, devs));
+        uint32_t n = power_on(sim, devs);
+        n = only_labelled(sim, devs, n);
         sim->cut_at = cut_at == UINT64_MAX ? cut_at : sim->commands + cut_at;
-        sim->faulty = sim->faults && sim_chance(sim, 1, 4);
+        sim->faulty = (sim->faults || sim->whole) && sim_chance(sim, 1, 4);
         pool_import(devs, n, &sim->host, &sim->options, &a, imported);
         bool whole = sim_run_until(sim, &a.done, "import");
         sim->imports++;
-        if (whole && a.status < 0 && !(sim->faulty && (a.status == -EIO || a.status == -EROFS)))
+        if (whole && a.status == -ENXIO && sim->least_copies)
+                ailing_refused(sim, a.status, a.text);
+        else if (whole && a.status < 0 &&
+                 !(sim->faulty && (a.status == -EIO || a.status == -EROFS)))
                 sim_fail(sim, "import: %d %s", a.status, a.text);
         if (!whole)
                 run_out(sim, &a, "import");
@@ -343,7 +349,7 @@ bool life_export(struct sim *sim)
                 sim_fail(sim, "before the export: %s", err.msg);
         pool_export(sim->pool, &a, exported);
         bool whole = sim_run_until(sim, &a.done, "export");
-        if (whole && a.status < 0 && !sim->faults)
+        if (whole && a.status < 0 && !sim->faults && !sim->gave_up)
                 sim_fail(sim, "export: %d", a.status);
         if (!whole)
                 run_out(sim, &a, "export");
@@ -367,8 +373,11 @@ bool life_export(struct sim *sim)
 void life_recover(struct sim *sim, bool clean)
 {
         uint32_t attempts = 0;
-        return_lost(sim);
-        if (sim_chance(sim, 1, 8) && devices_quiet(sim))
+        if (sim->least_copies)
+                ailing_power_on(sim, false);
+        else
+                return_lost(sim);
+        if (!sim->least_copies && sim_chance(sim, 1, 8) && devices_quiet(sim))
                 look_around(sim);
         if (sim->faults && sim->worn < MAX_WORN && sim_chance(sim, 1, 4))
                 media_wear(sim->media[sim_below(sim, sim->nmedia)]);
@@ -378,6 +387,8 @@ void life_recover(struct sim *sim, bool clean)
                         cut_at = sim_between(sim, 1, sim_chance(sim, 1, 2) ? 20 : 200);
                 if (import_once(sim, cut_at))
                         break;
+                if (sim->least_copies && !sim->options.degraded && sim_chance(sim, 1, 4))
+                        ailing_power_on(sim, true);
                 attempts++;
         }
         sim->phase = "verifying";

@@ -5,6 +5,7 @@
  * ordered (one write in flight, no reset beside it), so undoing them from the last one on gives
  * every state the zone has been in.
  */
+#include "tests/sim/ailing.h"
 #include "tests/sim/devices.h"
 #include "tests/sim/media_internal.h"
 #include "tests/sim/work.h"
@@ -61,7 +62,7 @@ static int check_rules(struct media *m, const struct zdev_io *io)
         if (m->model.zones[io->zone].state == ZDEV_ZONE_CONVENTIONAL)
                 violation(m, io, "a conventional zone holds nothing of the pool's");
         int rc = bad_zone_status(m, io);
-        if (rc < 0 && !m->sim->faults)
+        if (rc < 0 && !ailing_may_fail(m->sim, m->index))
                 violation(m, io, "zone is read-only or offline, as was reported");
         if (rc < 0)
                 return rc;
@@ -130,9 +131,10 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         f->bad_zone = status < 0;
         f->status = status;
         f->written = io->op == ZDEV_WRITE ? io->nblocks : 0;
-        if (!dead && status == 0 && sim->faulty && io->op != ZDEV_REPORT &&
-            sim_chance(sim, 1, io->op == ZDEV_WRITE ? 150 : 400)) {
+        if (!dead && status == 0 && sim->faulty && (sim->faults || (sim->ailing >> m->index & 1)) &&
+            io->op != ZDEV_REPORT && sim_chance(sim, 1, io->op == ZDEV_WRITE ? 150 : 400)) {
                 f->status = -EIO;
+                sim->erred++;
                 f->written = f->written ? (uint32_t)sim_below(sim, f->written) : 0;
         }
         f->not_before = 0;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/ailing.h"
 #include "tests/sim/comeback.h"
 #include "tests/sim/devices.h"
 #include "tests/sim/life.h"
@@ -109,7 +110,7 @@ static void keeps_busy(struct sim *sim)
                 sim->progress_at = sim->commands;
                 return;
         }
-        if (!sim->worn)
+        if (!sim->worn || sim->least_copies)
                 sim_fail(sim, "%u operations wait, and the pool only keeps itself busy",
                          work_outstanding(sim->work));
         sim->power_lost = true; /* the zones it had to spare are gone */
@@ -196,19 +197,22 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim_trace(sim, "event: %s", sim->held ? "held" : "released");
                 break;
         case POOL_EVENT_DEVICE_FAILED:
-                if (!sim->faults)
+                if (!sim->faults && !devices_ailing(sim, pool, e->device))
                         sim_fail(sim, "device %u reported as failed (%d), and it did not fail",
                                  e->device, e->status);
-                sim->gave_up = true;
+                sim->gave_up |= sim->faults;
+                sim->failed |= sim->least_copies != 0;
                 sim_trace(sim, "event: device %u failed", e->device);
                 break;
         case POOL_EVENT_CORRUPTION:
-                if (sim->rotten || (sim->faults && e->status == -EIO)) /* read in vain, twice */
+                /* read in vain, twice */
+                if ((sim->rotten && !sim->least_copies) || (sim->faults && e->status == -EIO))
                         break;
                 sim_fail(sim, "corruption reported at run time: block %llu of %s",
                          (unsigned long long)e->block, e->volume ? volume_name(e->volume) : "none");
         case POOL_EVENT_HEALED:
-                if (!sim->faults && !sim->rots)
+                if (!sim->faults && !sim->rots &&
+                    !(sim->least_copies && (sim->rotten || sim->erred)))
                         sim_fail(sim, "block %llu of %s was healed, and nothing was wrong",
                                  (unsigned long long)e->block,
                                  e->volume ? volume_name(e->volume) : "a volume that is gone");
@@ -225,7 +229,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim_trace(sim, "event: all that is reserved is there");
                 break;
         case POOL_EVENT_READONLY:
-                if (!sim->faults)
+                if (!sim->faults && !(e->status == -ENOSPC && ailing_took_room(sim, pool)))
                         sim_fail(sim, "the pool became read-only: %d", e->status);
                 sim->gave_up = true;
                 sim_trace(sim, "event: read-only");
@@ -247,6 +251,11 @@ static void choose_media(struct sim *sim)
         static struct sim_device devices[MAX_MEDIA];
         uint32_t members = nmedia[sim_below(sim, ARRAY_SIZE(nmedia))];
         sim->devices_change = sim_chance(sim, 1, 3);
+        uint32_t enough = ailing_choose(sim);
+        if (enough) {
+                members = enough;
+                sim->devices_change = false;
+        }
         sim->nmedia = members;
         if (sim->devices_change)
                 sim->nmedia = MIN(members + (uint32_t)sim_between(sim, 0, 2), (uint32_t)MAX_MEDIA);
@@ -290,9 +299,10 @@ static void choose_options(struct sim *sim)
 {
         static const uint32_t permilles[] = {0, 0, 50, 200, 500, 5};
         sim->options = POOL_OPTIONS_DEFAULT;
-        sim->faults = sim_chance(sim, 1, 5);
+        sim->faults = sim_chance(sim, 1, 5) && !sim->least_copies;
         sim->mirrored = sim->nmedia > 1 && sim_chance(sim, 1, 2);
-        sim->options.checksums = !sim_chance(sim, 1, 8);
+        sim->mirrored |= sim->least_copies != 0;
+        sim->options.checksums = !sim_chance(sim, 1, sim->least_copies ? 3 : 8);
         /* what table pages may take of RAM: next to nothing, little, all they want */
         static const uint64_t caches[] = {0, 0, 1, 30000, 100000, 300000};
         sim->options.table_cache_bytes = caches[sim_below(sim, ARRAY_SIZE(caches))];
@@ -339,7 +349,10 @@ void sim_stuck(struct sim *sim)
 {
         struct pool_status st;
         pool_get_status(sim->pool, &st);
-        if ((!sim->gave_up && !sim->worn) || st.held_requests) {
+        /* what was admitted before a device took its room along waits in the pool, untold */
+        bool shrunk = sim->least_copies && ailing_took_room(sim, sim->pool);
+        if ((!sim->gave_up && !sim->worn && !shrunk) || st.held_requests ||
+            (sim->least_copies && !shrunk)) {
                 work_relieve(sim->work);
                 return;
         }

@@ -77,10 +77,17 @@ struct sim {
         unsigned stall_permille; /* of events: a device stalls */
         uint32_t waited; /* ticks while all that is in flight stalls */
         bool mirrored; /* volumes keep up to so many copies as there are devices */
+        uint8_t least_copies; /* and all at least so many, see ailing.h; 0: another kind of run */
+        uint8_t ailing; /* devices in trouble then, a bit each: fewer than least_copies */
+        uint8_t ailed; /* devices that were in trouble before: zones of theirs may be worn */
+        uint32_t erred; /* operations that failed for no reason that lasts */
+        bool whole; /* all had its copies at the last import */
+        bool leaves; /* one of them may be gone when the power comes back */
         uint64_t healed; /* blocks */
         uint32_t worn; /* zones that went bad */
         bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
                        */
+        bool failed; /* it said that a device failed, in a run where nobody is to notice */
         bool held; /* between POOL_EVENT_HELD and POOL_EVENT_RELEASED */
         struct oracle *oracle;
         struct work *work;

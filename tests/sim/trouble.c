@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "pool/inspect.h"
+#include "tests/sim/ailing.h"
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
 
@@ -13,7 +14,8 @@ enum { MAX_ROTTEN = 3 }; /* blocks in a run */
 void trouble_choose(struct sim *sim)
 {
         sim->loses = sim->faults && sim_chance(sim, 1, 3);
-        sim->rots = !sim->faults && sim->options.checksums && sim_chance(sim, 1, 10);
+        sim->rots =
+            !sim->faults && !sim->least_copies && sim->options.checksums && sim_chance(sim, 1, 10);
 }
 
 /* ---- rot ---- */
@@ -75,11 +77,17 @@ void trouble_begin(struct sim *sim)
         if (sim->loses && sim_chance(sim, 1, 3))
                 sim->lose_at = sim->commands + sim_between(sim, 1, 600);
         sim->stall_permille = sim_chance(sim, 1, 8) ? (unsigned)sim_between(sim, 1, 10) : 0;
+        if (sim->least_copies)
+                ailing_begin(sim);
 }
 
 void trouble_step(struct sim *sim)
 {
         struct media *m;
+        if (sim->least_copies) {
+                ailing_step(sim);
+                return;
+        }
         if (sim->commands >= sim->lose_at && !sim->power_lost) {
                 sim->lose_at = UINT64_MAX;
                 media_lose(sim->media[sim_below(sim, sim->nmedia)]);

@@ -259,7 +259,7 @@ static bool status_is_fair(const struct request *r, int status)
 {
         if (status == 0)
                 return true;
-        if (r->w->sim->faults && (status == -EIO || status == -EROFS))
+        if ((r->w->sim->faults || r->w->sim->gave_up) && (status == -EIO || status == -EROFS))
                 return true;
         if (r->w->sim->loses && status == -ENODEV)
                 return true;

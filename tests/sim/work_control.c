@@ -48,7 +48,7 @@ void work_control_failed(struct control *c, const char *what, int status)
         struct sim *sim = c->w->sim;
         bool fair = status == -EIO || status == -EROFS ||
                     (sim->gave_up && (status == -ENODEV || status == -ENOSPC));
-        if (!sim->faults || !fair)
+        if ((!sim->faults && !sim->gave_up) || !fair)
                 sim_fail(sim, "%s of volume %u ended with %d (%s)", what, c->v ? c->v->number : 0,
                          status, strerror(-status));
         sim->failures++;
@@ -132,7 +132,10 @@ static void create(struct work *w)
         work_make_owner(sim, v->owner, &v->owner_len);
         v->reserved_bytes = v->new_reserved_bytes =
             sim->reserves ? work_choose_reservation(sim, v->size_bytes) : 0;
-        v->copies = sim->mirrored ? (uint8_t)sim_between(sim, 1, MIN(sim->nmedia, 3u)) : 1;
+        v->copies = 1;
+        if (sim->mirrored)
+                v->copies =
+                    (uint8_t)sim_between(sim, MAX(sim->least_copies, 1), MIN(sim->nmedia, 3u));
         struct volume_spec spec = {.name = v->name,
                                    .uuid = v->uuid,
                                    .size_bytes = oracle_real_size(v, v->size_bytes),
@@ -176,12 +179,24 @@ static void cleared(void *ctx, int status)
         work_control_end(c);
 }
 
+static uint32_t others(const struct sim *sim, const struct oracle_volume *v)
+{
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {
+                const struct oracle_volume *other = oracle_get(sim->oracle, i);
+                n += other != v && other->fate == FATE_THERE && !other->snapshot;
+        }
+        return n;
+}
+
 static void delete_or_clear(struct work *w, enum ask kind)
 {
         struct sim *sim = w->sim;
         struct oracle_volume *v = work_pick(w, true);
         if (!v || (kind == ASK_DELETE && oracle_has_snapshots(sim->oracle, v)))
                 return;
+        if (kind == ASK_DELETE && sim->least_copies && others(sim, v) == 0)
+                return; /* with the last volume the tables would have one copy again */
         struct control *c = work_control_new(w, kind, v);
         v->control = true;
         sim_trace(sim, "volume %u: %s", v->number, kind == ASK_DELETE ? "delete" : "clear");
