@@ -113,10 +113,14 @@ static void choose_ailing(struct sim *sim)
         sim_trace(sim, "devices in trouble: %x", sim->ailing);
 }
 
+void ailing_imported(struct sim *sim)
+{
+        sim->whole = sim->least_copies && all_whole(sim);
+}
+
 void ailing_begin(struct sim *sim)
 {
         sim->lose_at = UINT64_MAX;
-        sim->whole = all_whole(sim);
         if (!sim->whole)
                 return;
         if (!sim->ailing || sim_chance(sim, 1, 2))

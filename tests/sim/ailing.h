@@ -20,6 +20,8 @@ bool ailing_may_fail(const struct sim *sim, uint32_t media);
  * the pool becomes read-only. Nothing is lost by it. */
 bool ailing_took_room(const struct sim *sim, struct pool *pool);
 
+/* An import is through, and nothing has been asked of the pool yet. */
+void ailing_imported(struct sim *sim);
 /* A life begins: perhaps with other devices in trouble, and what will happen to them. */
 void ailing_begin(struct sim *sim);
 /* Between events. */

@@ -391,6 +391,7 @@ void life_recover(struct sim *sim, bool clean)
                         ailing_power_on(sim, true);
                 attempts++;
         }
+        ailing_imported(sim);
         sim->phase = "verifying";
         devices_check(sim);
         verify(sim);
