@@ -201,7 +201,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                         sim_fail(sim, "device %u reported as failed (%d), and it did not fail",
                                  e->device, e->status);
                 sim->gave_up |= sim->faults;
-                sim->failed |= sim->least_copies != 0;
+                sim->failed = true;
                 sim_trace(sim, "event: device %u failed", e->device);
                 break;
         case POOL_EVENT_CORRUPTION:

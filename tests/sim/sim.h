@@ -87,7 +87,7 @@ struct sim {
         uint32_t worn; /* zones that went bad */
         bool gave_up; /* the pool said since power-up that a device failed, or that it is read-only
                        */
-        bool failed; /* it said that a device failed, in a run where nobody is to notice */
+        bool failed; /* it said that a device failed */
         bool held; /* between POOL_EVENT_HELD and POOL_EVENT_RELEASED */
         struct oracle *oracle;
         struct work *work;
