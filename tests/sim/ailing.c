@@ -42,7 +42,7 @@ bool ailing_took_room(const struct sim *sim, struct pool *pool)
 {
         struct pool_status st;
         pool_get_status(pool, &st);
-        return sim->least_copies && st.allocated_bytes > st.capacity_bytes;
+        return sim->shrank && !st.available_bytes;
 }
 
 /* ---- rot ---- */
@@ -154,6 +154,7 @@ void ailing_step(struct sim *sim)
                 return;
         if (sim->commands >= sim->lose_at) {
                 sim->lose_at = UINT64_MAX;
+                sim->shrank = true;
                 media_lose(m);
         } else if (sim->stall_permille && !media_stalled(m) &&
                    sim_chance(sim, sim->stall_permille, 1000)) {
@@ -175,6 +176,7 @@ void ailing_power_on(struct sim *sim, bool again)
                         was = true;
                 media_return(sim->media[i]);
                 d->absent = was && sim_chance(sim, 2, 3);
+                sim->shrank |= was;
                 if (was)
                         sim_trace(sim, "device %u is %s", i, d->absent ? "away" : "back");
         }

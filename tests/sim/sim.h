@@ -82,6 +82,7 @@ struct sim {
         uint8_t ailed; /* devices that were in trouble before: zones of theirs may be worn */
         uint32_t erred; /* operations that failed for no reason that lasts */
         bool whole; /* all had its copies at the last import */
+        bool shrank; /* one of them has been gone: what lives may take more room than there is */
         bool leaves; /* one of them may be gone when the power comes back */
         uint64_t healed; /* blocks */
         uint32_t worn; /* zones that went bad */
