@@ -130,7 +130,9 @@ void ailing_begin(struct sim *sim)
         if (sim_chance(sim, 1, 2))
                 sim->lose_at =
                     sim->commands + sim_between(sim, 1, sim_chance(sim, 1, 2) ? 60 : 600);
-        for (int i = 0; sim->options.checksums && i < 3 && sim->rotten < MAX_AILING_ROT; i++)
+        for (int i = 0;
+             sim->options.checksums && !sim->snapshots && i < 3 && sim->rotten < MAX_AILING_ROT;
+             i++)
                 if (sim_chance(sim, 1, 3))
                         rot_one(sim);
 }

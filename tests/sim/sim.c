@@ -312,7 +312,7 @@ static void choose_options(struct sim *sim)
         if (sim_chance(sim, 1, 2))
                 sim->host.wake = host_wake;
         trouble_choose(sim);
-        sim->reserves = sim->seed % 3 == 0;
+        sim->reserves = sim->seed % 3 == 0 && !sim->least_copies;
         sim->snapshots = !sim->rots && sim_chance(sim, 1, 2);
         host_random(sim, sim->pool_uuid.b, sizeof(sim->pool_uuid.b));
         uuid_from_random(&sim->pool_uuid);
