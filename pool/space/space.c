@@ -36,26 +36,33 @@ static uint64_t reserve_permille(const struct pool *pool)
         return MIN(permille ? permille : RESERVE_PERMILLE, 900u);
 }
 
-/* Numbers of copies in use; each has streams, and so open groups, of its own. */
-static unsigned kinds(const struct pool *pool)
+/* Numbers of copies in use, and that one; each has streams, and so open groups, of its own. */
+static unsigned kinds_with(const struct pool *pool, unsigned copies)
 {
         unsigned n = 0;
 
         for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
-                n += pool->volumes_of[c] != 0;
-        return MAX(n, 1u);
+                n += pool->volumes_of[c] || c == copies;
+        return n;
+}
+
+static unsigned kinds(const struct pool *pool)
+{
+        return MAX(kinds_with(pool, 0), 1u);
 }
 
 /* With mirrors: a block of c copies takes c zones' worth, on different devices. Whatever set of
  * copies there is fits exactly when three sums do: all of it, what lies outside the largest device
  * (c - 1 of c copies must), and outside the two largest (c - 2). room[k] is what there is outside
- * the k largest, less what writing needs. All zones count as large as the smallest. */
+ * the k largest, less what writing needs, volumes of that many copies among others. All zones count
+ * as large as the smallest. */
 static void mirrored_room(const struct pool *pool, unsigned copies, uint32_t leaving,
                           uint64_t *room)
 {
         uint64_t permille = reserve_permille(pool), sum = 0, most[POOL_MAX_GROUP_WIDTH - 1] = {0};
         uint64_t zone = group_payload(pool, pool->min_cap);
-        unsigned width = width_for(pool, copies), open = 2 * (kinds(pool) - 1);
+        unsigned width = width_for(pool, MAX(copies, pool->copies));
+        unsigned open = 2 * (kinds_with(pool, copies) - 1);
 
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 bool stays = pdev_takes(&pool->devs[i]) && i != leaving;
@@ -341,7 +348,7 @@ uint64_t space_available(const struct pool *pool, unsigned copies)
         if (tables == 1 && width == 1)
                 return space_left(pool);
         uint64_t room[POOL_MAX_GROUP_WIDTH];
-        mirrored_room(pool, MAX(copies, pool->copies), NO_DEVICE, room);
+        mirrored_room(pool, copies, NO_DEVICE, room);
         for (unsigned k = 0; k < width; k++) {
                 uint64_t used = taken(pool, k, MAX(copies, pool->copies), PROMISES_ALL);
                 left = MIN(left, (room[k] > used ? room[k] - used : 0) / (width - k));
@@ -349,15 +356,17 @@ uint64_t space_available(const struct pool *pool, unsigned copies)
         return left;
 }
 
-static void set_copies(struct pool *pool)
+/* Each number of copies in use has open groups of its own, which room is kept for. */
+static void count_volume(struct pool *pool, unsigned of, int n)
 {
-        unsigned copies = POOL_MAX_GROUP_WIDTH;
+        unsigned copies = POOL_MAX_GROUP_WIDTH, was = kinds(pool);
 
+        pool->volumes_of[of] += (uint32_t)n;
         while (copies > 1 && !pool->volumes_of[copies])
                 copies--;
         if (copies > pool->copies)
                 pool->rebuild = true; /* tables are to become as redundant */
-        if (copies == pool->copies)
+        if (copies == pool->copies && kinds(pool) == was)
                 return;
         pool->copies = (uint8_t)copies;
         if (pool->running)
@@ -366,14 +375,12 @@ static void set_copies(struct pool *pool)
 
 void space_volume_comes(struct pool *pool, unsigned copies)
 {
-        pool->volumes_of[copies]++;
-        set_copies(pool);
+        count_volume(pool, copies, 1);
 }
 
 void space_volume_goes(struct pool *pool, unsigned copies)
 {
-        pool->volumes_of[copies]--;
-        set_copies(pool);
+        count_volume(pool, copies, -1);
 }
 
 static uint32_t zones_for(unsigned kinds_of_copies)
@@ -406,12 +413,12 @@ int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uin
                 return -ENODEV;
         if (!zones_allow(pool, copies))
                 return -EMFILE;
-        if (copies <= pool->copies)
-                return space_admits(pool, blocks, pages + 3, copies) ? 0 : -ENOSPC;
-        /* the tables become as redundant, and checkpoints must find groups for them at once */
+        bool more = copies > pool->copies;
+        /* its open groups take room; and if the tables become as redundant, checkpoints must find
+         * groups for them at once */
         space_volume_comes(pool, copies);
-        bool fits =
-            space_admits(pool, blocks, pages + 3, copies) && groups_free(pool) > GROUPS_FOR_TABLES;
+        bool fits = space_admits(pool, blocks, pages + 3, copies) &&
+                    (!more || groups_free(pool) > GROUPS_FOR_TABLES);
         space_volume_goes(pool, copies);
         return fits ? 0 : -ENOSPC;
 }

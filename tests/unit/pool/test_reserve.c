@@ -38,11 +38,12 @@ static int answer_of(struct t_pool *t, struct answer *a)
         return a->status;
 }
 
-static int create(struct t_pool *t, const char *name, uint64_t size, uint64_t reserved,
-                  struct volume **ret_vol)
+static int create_copies(struct t_pool *t, const char *name, uint64_t size, uint64_t reserved,
+                         uint8_t copies, struct volume **ret_vol)
 {
         struct answer a = {0};
-        struct volume_spec spec = {.name = name, .size_bytes = size, .reserved_bytes = reserved};
+        struct volume_spec spec = {
+            .name = name, .size_bytes = size, .reserved_bytes = reserved, .copies = copies};
 
         memset(spec.uuid.b, 9, 16);
         memcpy(spec.uuid.b, name, strnlen(name, 15));
@@ -50,6 +51,12 @@ static int create(struct t_pool *t, const char *name, uint64_t size, uint64_t re
         int rc = answer_of(t, &a);
         *ret_vol = a.vol;
         return rc;
+}
+
+static int create(struct t_pool *t, const char *name, uint64_t size, uint64_t reserved,
+                  struct volume **ret_vol)
+{
+        return create_copies(t, name, size, reserved, 1, ret_vol);
 }
 
 static int set_size(struct t_pool *t, struct volume *vol, uint64_t size, uint64_t reserved,
@@ -184,6 +191,74 @@ static void test_reservation_is_refused_where_it_does_not_fit(void)
         CU_ASSERT_EQUAL(set_size(&t, vol, 0, n / 2 * ZP_BLOCK, false), 0);
         CU_ASSERT_EQUAL(status_of(&t).reserved_bytes, 0);
         CU_ASSERT_EQUAL(set_size(&t, vol, 0, (n + 64) * ZP_BLOCK, false), -ENOSPC);
+        t_check(&t);
+        t_fini(&t);
+}
+
+/* Two devices with open zones enough for volumes of one copy and of two. */
+static void two_devices(struct t_pool *t)
+{
+        struct mem_device_spec spec = {
+            .nr_zones = 32, .zone_blocks = 64, .max_open = 8, .max_active = 8};
+
+        t_devices(t, 2, &spec);
+        t->random = 1;
+        CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+}
+
+/* A volume of two copies that has reserved what there is; how much. */
+static uint64_t reserve_most(struct t_pool *t, struct volume **ret_vol)
+{
+        uint64_t most = status_of(t).capacity_bytes / (8 * ZP_BLOCK) * (8 * ZP_BLOCK);
+
+        CU_ASSERT_EQUAL_FATAL(create_copies(t, "kept", most, 0, 2, ret_vol), 0);
+        while (most && set_size(t, *ret_vol, 0, most, false) == -ENOSPC)
+                most -= 8 * ZP_BLOCK;
+        CU_ASSERT_FATAL(most > 500 * ZP_BLOCK);
+        CU_ASSERT_EQUAL(status_of(t).available_by_copies[0], 0);
+        return most;
+}
+
+/* Volumes of another number of copies have open groups of their own: the first one is refused where
+ * what is reserved would not fit beside these. */
+static void test_first_of_its_copies_takes_nothing_reserved(void)
+{
+        struct t_pool t;
+        struct volume *kept, *plain;
+
+        two_devices(&t);
+        uint64_t most = reserve_most(&t, &kept);
+        CU_ASSERT_EQUAL(create(&t, "plain", 1 * MB, 0, &plain), -ENOSPC);
+        CU_ASSERT_EQUAL(set_size(&t, kept, 0, most - 256 * ZP_BLOCK, false), 0);
+        CU_ASSERT_EQUAL_FATAL(create(&t, "plain", 1 * MB, 0, &plain), 0);
+        CU_ASSERT_EQUAL(set_size(&t, kept, 0, most, false), -ENOSPC);
+        fill(&t, plain, 1);
+        kept = reimport(&t, "kept"); /* which reckons all of it anew */
+        CU_ASSERT_EQUAL(status_of(&t).unbacked_bytes, 0);
+        fill(&t, volume_by_name(t.pool, "plain"), 1);
+        for (uint64_t b = 0; b < most / ZP_BLOCK - 256; b++)
+                CU_ASSERT_EQUAL_FATAL(write_block(&t, kept, b), 0);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_UNBACKED], 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
+static void test_last_of_its_copies_gives_room_back(void)
+{
+        struct t_pool t;
+        struct volume *kept, *plain;
+        struct answer a = {0};
+
+        two_devices(&t);
+        uint64_t most = reserve_most(&t, &kept);
+        CU_ASSERT_EQUAL(set_size(&t, kept, 0, most - 256 * ZP_BLOCK, false), 0);
+        CU_ASSERT_EQUAL_FATAL(create(&t, "plain", 1 * MB, 0, &plain), 0);
+        CU_ASSERT_EQUAL(set_size(&t, kept, 0, most - 8 * ZP_BLOCK, false), -ENOSPC);
+        volume_delete(plain, &a, finished);
+        CU_ASSERT_EQUAL(answer_of(&t, &a), 0);
+        t_pass(&t, 100); /* what is left of it goes by and by */
+        CU_ASSERT_EQUAL(set_size(&t, kept, 0, most - 8 * ZP_BLOCK, false), 0);
         t_check(&t);
         t_fini(&t);
 }
@@ -359,6 +434,8 @@ int main(void)
             T_CASE(test_others_cannot_take_what_is_reserved),
             T_CASE(test_what_is_discarded_stays_reserved),
             T_CASE(test_reservation_is_refused_where_it_does_not_fit),
+            T_CASE(test_first_of_its_copies_takes_nothing_reserved),
+            T_CASE(test_last_of_its_copies_gives_room_back),
             T_CASE(test_snapshot_promises_anew),
             T_CASE(test_held_write_passes_with_a_reservation),
             T_CASE(test_shrinking_cuts_off_for_ever),
