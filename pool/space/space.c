@@ -236,13 +236,6 @@ uint64_t space_left(const struct pool *pool)
         return used < pool->budget ? pool->budget - used : 0;
 }
 
-uint64_t space_excess(const struct pool *pool)
-{
-        uint64_t used = charged(pool, PROMISES_ALL);
-
-        return used > pool->budget ? used - pool->budget : 0;
-}
-
 /* What all of that takes outside the k largest devices, with tables that are kept so many times. */
 static uint64_t taken(const struct pool *pool, unsigned k, unsigned copies, enum promises promises)
 {
@@ -285,6 +278,13 @@ bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, 
         return admits(pool, blocks, pages, copies, PROMISES_TAKEN);
 }
 
+static uint64_t beyond(const struct pool *pool, unsigned k, enum promises promises)
+{
+        uint64_t used = taken(pool, k, pool->copies, promises);
+
+        return used > pool->room[k] ? used - pool->room[k] : 0;
+}
+
 uint64_t space_lacking(const struct pool *pool)
 {
         unsigned tables = width_for(pool, pool->copies);
@@ -294,12 +294,24 @@ uint64_t space_lacking(const struct pool *pool)
                 uint64_t used = charged(pool, PROMISES_TAKEN);
                 return used > pool->budget ? used - pool->budget : 0;
         }
-        for (unsigned k = 0; k < tables; k++) {
-                uint64_t used = taken(pool, k, pool->copies, PROMISES_TAKEN);
-                if (used > pool->room[k])
-                        lacks = MAX(lacks, used - pool->room[k]);
-        }
+        for (unsigned k = 0; k < tables; k++)
+                lacks = MAX(lacks, beyond(pool, k, PROMISES_TAKEN));
         return lacks;
+}
+
+uint64_t space_excess(const struct pool *pool)
+{
+        unsigned tables = width_for(pool, pool->copies);
+        uint64_t excess = 0;
+
+        if (tables == 1) {
+                uint64_t used = charged(pool, PROMISES_ALL);
+                return used > pool->budget ? used - pool->budget : 0;
+        }
+        for (unsigned k = 0; k < tables; k++)
+                excess = MAX(excess,
+                             DIV_ROUND_UP(beyond(pool, k, PROMISES_ALL), (uint64_t)(tables - k)));
+        return excess;
 }
 
 /* With a header for each block, at worst. */

@@ -13,7 +13,7 @@ uint64_t space_charge(uint64_t blocks, uint64_t pages);
 uint64_t space_capacity(const struct pool *pool);
 /* What is left of the budget. */
 uint64_t space_left(const struct pool *pool);
-/* What is charged beyond the budget. */
+/* Blocks, each as redundant as the tables, that are charged beyond what there is room for. */
 uint64_t space_excess(const struct pool *pool);
 /* What blocks and table pages that are there, under way or promised take of it. */
 uint64_t space_charged(const struct pool *pool);

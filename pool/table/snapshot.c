@@ -81,7 +81,7 @@ void snapshot_create(struct volume *vol, const struct snapshot_spec *spec, void 
                 rc = -EINVAL;
         else
                 rc = vop_check_name(pool, spec->name, &spec->uuid, &vol->uuid);
-        if (rc == 0 && space_left(pool) < space_charge(0, 3))
+        if (rc == 0 && !space_admits(pool, 0, 3, vol->copies))
                 rc = -ENOSPC;
         if (rc == 0)
                 c = freeze_new(vol, &rc);

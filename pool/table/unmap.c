@@ -29,8 +29,7 @@ static void applied(struct item *it, int status)
         struct unmap *u = it->ctx;
 
         pin_drop(&u->pin);
-        u->pool->reserved -= u->reserved;
-        u->reserved = 0;
+        space_unclaim(u->pool, &u->claim);
         if (it->type == RECORD_DISCARD)
                 u->at = u->stop;
         if (status < 0)
@@ -54,12 +53,11 @@ static void queue(struct unmap *u, struct item *it)
 static bool reserve(struct unmap *u, uint64_t first)
 {
         uint64_t pages = tree_discard_cost(u->tree, first, u->stop - first);
-        uint64_t charge = pages ? space_charge(0, pages) : 0;
+        unsigned copies = u->tree->vol->copies;
 
-        if (charge > space_left(u->pool))
+        if (pages && !space_admits(u->pool, 0, pages, copies))
                 return false;
-        u->reserved = charge;
-        u->pool->reserved += charge;
+        space_claim(u->pool, &u->claim, 0, pages, copies);
         return true;
 }
 
@@ -79,8 +77,7 @@ static bool discard(struct unmap *u)
         }
         if (!it) {
                 pin_drop(&u->pin);
-                u->pool->reserved -= u->reserved;
-                u->reserved = 0;
+                space_unclaim(u->pool, &u->claim);
                 end(u, rc);
                 return true;
         }

@@ -3,6 +3,7 @@
 #define ZONEPOOL_POOL_TABLE_UNMAP_H
 
 #include "pool/pdev.h"
+#include "pool/space/space.h"
 #include "pool/table/pager.h"
 
 struct pool;
@@ -24,7 +25,7 @@ struct unmap {
         int status;
         bool starting;
         bool own_only; /* nothing of the parent shows there: the holes that are left go too */
-        uint64_t reserved; /* for the pages of holes */
+        struct space_claim claim; /* for the pages of holes */
         /* All is applied (0), or a step failed: -ENOSPC no room for pages of holes. Never from
          * inside unmap_start. */
         void (*done)(struct unmap *u, int status);

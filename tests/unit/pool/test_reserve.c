@@ -3,6 +3,7 @@
 #include "t_pool.h"
 
 #include "pool/device/mem.h"
+#include "pool/inspect.h"
 #include "tests/t_suite.h"
 
 #include <errno.h>
@@ -263,6 +264,33 @@ static void test_last_of_its_copies_gives_room_back(void)
         t_fini(&t);
 }
 
+/* Blocks of one copy take a half of what the budget of the tables' redundancy is told in. */
+static void test_what_fits_is_told_as_backed(void)
+{
+        struct t_pool t;
+        struct volume *kept, *plain, *snap;
+        struct pool_inspect_space space;
+
+        two_devices(&t);
+        CU_ASSERT_EQUAL_FATAL(create_copies(&t, "kept", 64 * MB, 40 * ZP_BLOCK, 2, &kept), 0);
+        CU_ASSERT_EQUAL_FATAL(create(&t, "plain", 64 * MB, 0, &plain), 0);
+        uint64_t budget = status_of(&t).capacity_bytes / ZP_BLOCK, n = fill(&t, plain, 1);
+        CU_ASSERT(n > budget);
+        pool_inspect_space(t.pool, &space);
+        CU_ASSERT_EQUAL(space.excess, 0);
+        CU_ASSERT_EQUAL(status_of(&t).unbacked_bytes, 0);
+        static uint8_t none[1];
+        uint64_t gone = (n - budget) / 2 * ZP_BLOCK;
+        CU_ASSERT_EQUAL(t_io(plain, &t, VOLUME_DISCARD, 0, none, gone, false), 0);
+        /* neither do a snapshot and holes above it wait for what the half does not need */
+        CU_ASSERT_EQUAL(snapshot(&t, plain, "snap", &snap), 0);
+        CU_ASSERT_EQUAL(t_io(plain, &t, VOLUME_DISCARD, gone, none, ZP_BLOCK, false), 0);
+        pool_inspect_space(t.pool, &space);
+        CU_ASSERT_EQUAL(space.excess, 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
 static void test_snapshot_promises_anew(void)
 {
         struct t_pool t;
@@ -436,6 +464,7 @@ int main(void)
             T_CASE(test_reservation_is_refused_where_it_does_not_fit),
             T_CASE(test_first_of_its_copies_takes_nothing_reserved),
             T_CASE(test_last_of_its_copies_gives_room_back),
+            T_CASE(test_what_fits_is_told_as_backed),
             T_CASE(test_snapshot_promises_anew),
             T_CASE(test_held_write_passes_with_a_reservation),
             T_CASE(test_shrinking_cuts_off_for_ever),
