@@ -13,6 +13,10 @@
  * gone another way from the root before it: so as many blocks as a root has are covered with
  * zeroes, durably, before the zone is finished.
  *
+ * The ring takes one of the device's active zones, and no more: while the zone cannot be finished
+ * the other one is not begun, and the root fails on this device, which then tries again or is put
+ * out of use. Where nothing is limited the zone stays as it is until it is reset at its next turn.
+ *
  * Only so much of a zone is used that a walk stays short.
  */
 #include "pool/root/label.h"
@@ -266,7 +270,7 @@ void pool_probe(struct zdev *dev, void *ctx,
 
 /* ---- write ---- */
 
-enum { STEP_COVER, STEP_COVER_FLUSH, STEP_FINISH, STEP_RESET, STEP_WRITE };
+enum { STEP_COVER, STEP_COVER_FLUSH, STEP_FINISH, STEP_LOOK, STEP_RESET, STEP_WRITE };
 
 static uint8_t zeroes[ZP_BLOCK] __attribute__((aligned(ZP_BLOCK)));
 
@@ -288,23 +292,59 @@ void label_ring_set(struct pdev *d, uint32_t zone, uint32_t end, bool tail_clean
 
 static void write_step(struct label_write *w);
 
+static void write_over(struct label_write *w, int status)
+{
+        w->pdev->ring_switch |= status < 0;
+        w->done(w, status);
+}
+
+/* The zone could not be covered or finished. */
+static void not_finished(struct label_write *w, int status)
+{
+        struct pdev *d = w->pdev;
+
+        if (d->dev->geo.max_open || d->dev->geo.max_active) {
+                w->failure = status;
+                w->step = STEP_LOOK;
+        } else {
+                d->ring_torn = 0;
+                w->step = STEP_RESET;
+        }
+        write_step(w);
+}
+
+static void looked(struct label_write *w, int status)
+{
+        struct pdev *d = w->pdev;
+        uint32_t end = label_torn_at(&w->zone);
+
+        if (status < 0 || end) {
+                if (status == 0 && d->ring_torn) /* some of the cover may stand, volatile */
+                        d->ring_torn = end;
+                write_over(w, status < 0 ? status : w->failure);
+                return;
+        }
+        d->ring_torn = 0; /* it is full, or lost: not active */
+        w->step = STEP_RESET;
+        write_step(w);
+}
+
 static void written(struct pio *p, int status)
 {
         struct label_write *w = container_of(p, struct label_write, pio);
         struct pdev *d = w->pdev;
 
-        if (w->step == STEP_FINISH) /* harmless when it fails: the zone is reset at its next turn */
-                status = 0;
-        if (status < 0 && (w->step == STEP_COVER || w->step == STEP_COVER_FLUSH)) {
-                d->ring_torn = 0; /* not finished then: it stays as it is until its turn comes */
-                w->step = STEP_RESET;
-                write_step(w);
+        if (w->step == STEP_LOOK) {
+                looked(w, status);
+                return;
+        }
+        if (status < 0 && w->step <= STEP_FINISH) {
+                not_finished(w, status);
                 return;
         }
         if (status < 0) {
-                d->ring_switch = true;
                 d->written++;
-                w->done(w, status);
+                write_over(w, status);
                 return;
         }
         if (w->step == STEP_COVER) {
@@ -328,7 +368,7 @@ static void written(struct pio *p, int status)
                 d->ring_wp += p->io.nblocks;
                 w->sent += p->io.nblocks;
                 if (w->sent == w->blocks) { /* P3, once flushed */
-                        w->done(w, 0);
+                        write_over(w, 0);
                         return;
                 }
         }
@@ -352,6 +392,9 @@ static void write_step(struct label_write *w)
                 w->pio.io = (struct zdev_io){.op = ZDEV_FLUSH};
         } else if (w->step == STEP_FINISH) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_FINISH, .zone = d->ring_zone};
+        } else if (w->step == STEP_LOOK) {
+                w->pio.io = (struct zdev_io){
+                    .op = ZDEV_REPORT, .zone = d->ring_zone, .nblocks = 1, .report = &w->zone};
         } else if (w->step == STEP_RESET) {
                 w->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = w->reset};
         } else {

@@ -50,13 +50,16 @@ struct label_write {
         int step;
         uint32_t reset; /* zone of STEP_RESET */
         uint32_t cover; /* blocks still to be covered */
+        struct zdev_zone zone; /* as it was found where it could not be finished, */
+        int failure; /* and why */
         void (*done)(struct label_write *w, int status);
         void *ctx;
 };
 uint64_t zone_end(const struct zdev_zone *z); /* blocks that may have been written */
 /* The pointer of a ring zone behind which bytes of a lost root may stand; 0: no such. */
 uint32_t label_torn_at(const struct zdev_zone *z);
-/* Appends a root to the ring, changing zones when it is full. Not durable before a flush. */
+/* Appends a root to the ring, changing zones when it is full. Not durable before a flush. Fails
+ * where the ring would take a second active zone of a device that limits them. */
 void label_write_start(struct label_write *w);
 
 #endif
