@@ -94,8 +94,9 @@ int import_check_absent(struct import *im);
 void load_start(struct import *im);
 /* Replays what the groups hold above the root, settles the groups, then calls import_replayed. */
 void recover_start(struct import *im);
-/* What stands at that place of a group counts, as far as the root says: it may be one that goes on
- * with the log of an import before (root.h). */
+/* What stands at that place of a group counts, as far as the root says. A batch that an earlier
+ * import found lost can be there again after another crash, in the place of one written since: it is
+ * older than the root, or, where that one goes on with a log found (root.h), than what follows. */
 bool import_current(const struct import *im, uint32_t group, uint32_t offset, uint64_t seq);
 /* The pool may be in use before the tables are as the log makes them. */
 bool import_may_resume(struct import *im);

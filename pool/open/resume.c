@@ -18,8 +18,9 @@ enum {
 
 bool import_current(const struct import *im, uint32_t group, uint32_t offset, uint64_t seq)
 {
-        return !im->root.resumed || offset < im->root.groups[group].replayed ||
-               seq > im->root.durable;
+        if (!im->root.resumed)
+                return seq > im->root.seq;
+        return offset < im->root.groups[group].replayed || seq > im->root.durable;
 }
 
 static bool device_as_before(struct import *im, uint32_t index)
