@@ -2,6 +2,7 @@
 #include "tests/sim/exhaustive/cut.h"
 
 #include "base/cleanup.h"
+#include "pool/root/root.h"
 #include "tests/sim/exhaustive/case.h"
 
 #include <stdlib.h>
@@ -179,6 +180,18 @@ static uint64_t whole_hash(const struct stage *s, bool kept)
         return h;
 }
 
+static bool ring_turns(const struct disk *d)
+{
+        uint32_t first = d->spec.nr_conventional;
+        for (uint32_t i = 0; i < d->nchanges; i++) {
+                const struct change *change = &d->changes[i];
+                if (change->op == ZDEV_RESET && change->zone >= first &&
+                    change->zone < first + LABEL_ZONES)
+                        return true;
+        }
+        return false;
+}
+
 void cuts_init(struct cuts *c, const struct stage *now, uint32_t limit)
 {
         uint32_t max_blocks = 0;
@@ -186,9 +199,10 @@ void cuts_init(struct cuts *c, const struct stage *now, uint32_t limit)
         c->limit = limit;
         stage_copy(&c->kill, now, false);
         stage_copy(&c->all, now, true);
-        c->all_differs = false;
+        c->all_differs = c->ring_turns = false;
         for (uint32_t i = 0; i < now->ndisks; i++) {
                 c->all_differs |= c->all.disks[i]->nchanges != c->kill.disks[i]->nchanges;
+                c->ring_turns |= ring_turns(c->all.disks[i]);
                 max_blocks = MAX(max_blocks, now->disks[i]->spec.zone_blocks);
         }
         find_outcomes(c, max_blocks);

@@ -37,6 +37,7 @@ struct cuts {
         struct stage all; /* everything in flight carried out */
         struct stage kill; /* nothing of it */
         bool all_differs; /* from kill */
+        bool ring_turns; /* a label ring begins anew in a zone, and that is not durable */
         uint32_t nloose;
         struct loose_zone loose[MAX_LOOSE];
         struct cell *cells; /* of the outcomes */

@@ -17,6 +17,7 @@ enum {
         STATES_A_POINT_IN_RECOVERY = 12,
         EXPLORE_1_OF = 4, /* recoveries in which power fails again */
         GO_ON_1_OF = 8, /* recoveries after which the pool is written to */
+        RING_TIMES = 16, /* as many states in which a label ring changes zones: they are few */
         MAX_IDLE_STEPS = 20000,
 };
 
@@ -195,6 +196,17 @@ static void check_again(const struct explorer *x, const struct demand *demand,
                 demand_check(demand, seen_outcome(&x->seen, st->without));
 }
 
+/* Up to which lot states are taken. */
+static uint64_t limit_of(const struct run *run, const struct cuts *cuts)
+{
+        if (run->level)
+                return run->x->inner_limit;
+        uint64_t limit = run->x->hash_limit;
+        if (!cuts->ring_turns)
+                return limit;
+        return limit < UINT64_MAX / RING_TIMES ? limit * RING_TIMES : UINT64_MAX;
+}
+
 static void visit(struct run *run, const struct cuts *cuts, uint32_t state)
 {
         struct explorer *x = run->x;
@@ -218,8 +230,7 @@ static void visit(struct run *run, const struct cuts *cuts, uint32_t state)
         }
         x->fresh += run->level == 0;
         /* the state whose recovery crashes here is not counted yet */
-        if (x->seen.n + run->level >= x->bound ||
-            lot(hash, 3) > (run->level ? x->inner_limit : x->hash_limit))
+        if (x->seen.n + run->level >= x->bound || lot(hash, 3) > limit_of(run, cuts))
                 return;
         recover(run, cuts, state, hash, explore_it);
 }
