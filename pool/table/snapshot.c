@@ -56,13 +56,14 @@ static struct vop *freeze_new(struct volume *vol, int *ret_status)
 
         if (rc == 0)
                 rc = vop_make_fresh(c);
+        if (rc == 0)
+                rc = vop_try_reserve(c);
         if (rc < 0) {
                 vop_free(c);
                 *ret_status = rc;
                 return NULL;
         }
         c->fresh->frozen = true;
-        vop_reserve(c);
         vop_lock(c, 0, true);
         return c;
 }
@@ -81,8 +82,6 @@ void snapshot_create(struct volume *vol, const struct snapshot_spec *spec, void 
                 rc = -EINVAL;
         else
                 rc = vop_check_name(pool, spec->name, &spec->uuid, &vol->uuid);
-        if (rc == 0 && !space_admits(pool, 0, 3, vol->copies))
-                rc = -ENOSPC;
         if (rc == 0)
                 c = freeze_new(vol, &rc);
         if (!c) {

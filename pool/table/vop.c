@@ -266,6 +266,14 @@ void vop_reserve(struct vop *c)
         space_claim(c->pool, &c->claim, 0, 3, c->pool->copies);
 }
 
+int vop_try_reserve(struct vop *c)
+{
+        if (!space_admits(c->pool, 0, 3, c->pool->copies))
+                return -ENOSPC;
+        vop_reserve(c);
+        return 0;
+}
+
 int vop_make_fresh(struct vop *c)
 {
         struct {

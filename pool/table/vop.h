@@ -46,6 +46,8 @@ void vop_start(struct vop *c);
 void vop_end_later(struct vop *c, int status);
 /* Room for its inode and the catalog's pages. */
 void vop_reserve(struct vop *c);
+/* -ENOSPC: they do not fit. */
+int vop_try_reserve(struct vop *c);
 /* Answers from the next turn, without anything done. One of the two is called. */
 void vop_refuse(struct pool *pool, int status, void *ctx, void (*done)(void *ctx, int status),
                 void (*created)(void *ctx, int status, struct volume *vol));

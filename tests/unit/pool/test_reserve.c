@@ -325,6 +325,39 @@ static void test_snapshot_promises_anew(void)
         t_fini(&t);
 }
 
+/* A clone of a volume in use comes with something frozen: two inodes, where there is room for one.
+ */
+static void test_clone_takes_nothing_reserved(void)
+{
+        struct t_pool t;
+        struct volume *kept, *vol;
+        struct pool_inspect_space space;
+        struct answer a = {0};
+        struct volume_spec spec = {.name = "clone", .uuid.b = {1}};
+
+        t_pool_new(&t, 1, 24, 64);
+        uint64_t most = status_of(&t).capacity_bytes / ZP_BLOCK * ZP_BLOCK;
+        CU_ASSERT_EQUAL_FATAL(create(&t, "kept", most, 0, &kept), 0);
+        CU_ASSERT_EQUAL_FATAL(create(&t, "vol", 1 * MB, 0, &vol), 0);
+        CU_ASSERT_EQUAL(write_block(&t, vol, 0), 0);
+        while (most && set_size(&t, kept, 0, most, false) == -ENOSPC)
+                most -= ZP_BLOCK;
+        for (unsigned n = 0; n < 40; n++, most -= ZP_BLOCK) {
+                CU_ASSERT_EQUAL(set_size(&t, kept, 0, most, false), 0);
+                volume_clone(vol, &spec, &a, made);
+                pool_inspect_space(t.pool, &space);
+                CU_ASSERT_EQUAL(space.excess, 0);
+                int rc = answer_of(&t, &a);
+                pool_inspect_space(t.pool, &space);
+                CU_ASSERT_EQUAL(space.excess, 0);
+                CU_ASSERT(rc == 0 || (rc == -ENOSPC && n < 30));
+                if (rc == 0)
+                        break;
+        }
+        t_check(&t);
+        t_fini(&t);
+}
+
 static void io_done(struct volume_io *io, int status)
 {
         finished(io->priv, status);
@@ -466,6 +499,7 @@ int main(void)
             T_CASE(test_last_of_its_copies_gives_room_back),
             T_CASE(test_what_fits_is_told_as_backed),
             T_CASE(test_snapshot_promises_anew),
+            T_CASE(test_clone_takes_nothing_reserved),
             T_CASE(test_held_write_passes_with_a_reservation),
             T_CASE(test_shrinking_cuts_off_for_ever),
             T_CASE(test_shrinking_above_a_snapshot),
