@@ -114,6 +114,22 @@ static bool fits(const struct pool *pool)
         return space_admits(pool, 0, 0, pool->copies);
 }
 
+/* What may be charged beyond the budget although all that is reserved is there. Blocks of a write
+ * that is applied in parts count twice until it has ended. Deletion and going back are let in
+ * without a look at the budget: what is left of them has pages of the catalog, out of the reserve,
+ * until all of it is gone. */
+static uint64_t passing(const struct pool *pool)
+{
+        const struct volume *vol;
+        uint64_t taken = 0, going = alias_blocks(pool);
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH; c++)
+                taken += pool->taken_of[c];
+        list_for_each (vol, &pool->nodes, all)
+                going += vol->doomed;
+        return pool->reserved + space_charge(taken, taken * MAX_HEIGHT + going);
+}
+
 void promise_poll(struct pool *pool)
 {
         if (pending_pages(pool)) /* blocks that tables have not taken yet count twice */
@@ -123,7 +139,8 @@ void promise_poll(struct pool *pool)
         pool->budget_changed = false;
         if (!pool->promised.blocks || fits(pool))
                 pool->overcommitted = false;
-        if (pool->overcommitted == pool->overcommitted_told)
+        if (pool->overcommitted == pool->overcommitted_told ||
+            (pool->overcommitted && space_excess(pool) <= passing(pool)))
                 return;
         pool->overcommitted_told = pool->overcommitted;
         pool_event_send(pool, pool->overcommitted ? POOL_EVENT_UNBACKED : POOL_EVENT_BACKED, 0, 0,
@@ -132,7 +149,7 @@ void promise_poll(struct pool *pool)
 
 uint64_t promise_unbacked(const struct pool *pool)
 {
-        if (!pool->overcommitted)
+        if (!pool->overcommitted_told)
                 return 0;
         return MIN(pool->promised.blocks, MAX(space_excess(pool), 1u));
 }
