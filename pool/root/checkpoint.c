@@ -477,12 +477,25 @@ static void write_roots(struct pool *pool)
                 fail(pool, c->status ? c->status : -EIO);
 }
 
+/* A device failed since the root was noted: the flush did without it, and this root would call good
+ * what the device has lost. The next one puts the failure on record. */
+static bool root_outdated(const struct pool *pool)
+{
+        const struct root *root = &pool->ckpt.root;
+
+        for (uint32_t i = 0; i < root->ndevices; i++)
+                if (pdev_holds(&pool->devs[i]) && pool->devs[i].error &&
+                    root->devices[i].state == ROOT_DEVICE_IN_USE)
+                        return true;
+        return false;
+}
+
 static void pages_durable(struct flush_wait *w, int status)
 {
         struct pool *pool = w->ctx;
 
-        if (status < 0)
-                fail(pool, status);
+        if (status < 0 || root_outdated(pool))
+                fail(pool, status ? status : -EIO);
         else /* P4: pages and the data they name are durable */
                 write_roots(pool);
 }
