@@ -153,4 +153,5 @@ def copies_by_the_pool(lab, host):
     host.run("zonepool", "pool", "import", "pair", *images, "--copies", "1")
     host.virsh("pool-refresh", "pair")
     pool = host.virsh("pool-dumpxml", "pair")
-    assert "<zonepool:copies default='1'/>" in pool and number(pool, "available") > 1.9 * (two - MIB), pool
+    # volumes of one copy beside those of two: each kind has open groups, which room is kept for
+    assert "<zonepool:copies default='1'/>" in pool and number(pool, "available") > 1.7 * (two - MIB), pool
