@@ -83,8 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         } else {
                 must(err.code > 0 && *err.msg, "refused without a text");
         }
-        char *text = strndup((const char *)data, len);
+        char *text = calloc(1, len + 1);
         must(text != NULL, "memory");
+        memcpy(text, data, len);
         check_base(text);
         free(text);
         return 0;
