@@ -43,9 +43,14 @@ def unchanged(host, before, when):
 
 
 def picture(host):
-    definition = host.virsh("pool-dumpxml", "tank", "--inactive").splitlines()
     # libvirt does not keep these in a definition.
-    definition = [line for line in definition if not re.search("<(capacity|allocation|available)", line)]
-    return [definition] + [host.virsh(*argv) for argv in (
-        ["pool-list", "--all"], ["pool-dumpxml", "tank"], ["vol-list", "tank"], ["vol-info", "disk", "--pool", "tank"],
+    definition = lines_but("capacity|allocation|available", host.virsh("pool-dumpxml", "tank", "--inactive"))
+    # What is available is less by the catalog's pages, which the first checkpoint makes.
+    pool = lines_but("available", host.virsh("pool-dumpxml", "tank"))
+    return [definition, pool] + [host.virsh(*argv) for argv in (
+        ["pool-list", "--all"], ["vol-list", "tank"], ["vol-info", "disk", "--pool", "tank"],
         ["vol-dumpxml", "disk", "--pool", "tank"])]
+
+
+def lines_but(names, xml):
+    return [line for line in xml.splitlines() if not re.search(f"<({names})", line)]
