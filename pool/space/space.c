@@ -278,40 +278,33 @@ bool space_admits_now(const struct pool *pool, uint64_t blocks, uint64_t pages, 
         return admits(pool, blocks, pages, copies, PROMISES_TAKEN);
 }
 
-static uint64_t beyond(const struct pool *pool, unsigned k, enum promises promises)
-{
-        uint64_t used = taken(pool, k, pool->copies, promises);
+/* What is charged beyond the room there is: as zones' worth, or as blocks that are as redundant as
+ * the tables. */
+enum beyond_in { BEYOND_ZONES, BEYOND_BLOCKS };
 
-        return used > pool->room[k] ? used - pool->room[k] : 0;
+static uint64_t beyond(const struct pool *pool, enum promises promises, enum beyond_in in)
+{
+        unsigned tables = width_for(pool, pool->copies);
+        uint64_t most = 0;
+
+        for (unsigned k = 0; k < tables; k++) {
+                uint64_t used =
+                    tables == 1 ? charged(pool, promises) : taken(pool, k, pool->copies, promises);
+                uint64_t room = tables == 1 ? pool->budget : pool->room[k];
+                uint64_t over = used > room ? used - room : 0;
+                most = MAX(most, in == BEYOND_BLOCKS ? DIV_ROUND_UP(over, tables - k) : over);
+        }
+        return most;
 }
 
 uint64_t space_lacking(const struct pool *pool)
 {
-        unsigned tables = width_for(pool, pool->copies);
-        uint64_t lacks = 0;
-
-        if (tables == 1) {
-                uint64_t used = charged(pool, PROMISES_TAKEN);
-                return used > pool->budget ? used - pool->budget : 0;
-        }
-        for (unsigned k = 0; k < tables; k++)
-                lacks = MAX(lacks, beyond(pool, k, PROMISES_TAKEN));
-        return lacks;
+        return beyond(pool, PROMISES_TAKEN, BEYOND_ZONES);
 }
 
 uint64_t space_excess(const struct pool *pool)
 {
-        unsigned tables = width_for(pool, pool->copies);
-        uint64_t excess = 0;
-
-        if (tables == 1) {
-                uint64_t used = charged(pool, PROMISES_ALL);
-                return used > pool->budget ? used - pool->budget : 0;
-        }
-        for (unsigned k = 0; k < tables; k++)
-                excess = MAX(excess,
-                             DIV_ROUND_UP(beyond(pool, k, PROMISES_ALL), (uint64_t)(tables - k)));
-        return excess;
+        return beyond(pool, PROMISES_ALL, BEYOND_BLOCKS);
 }
 
 /* With a header for each block, at worst. */
