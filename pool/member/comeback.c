@@ -190,24 +190,16 @@ static void scanned(struct label_scan *s)
 void pool_device_return(struct pool *pool, struct zdev *dev, void *ctx,
                         void (*done)(void *ctx, int status, const struct err *err, uint32_t index))
 {
-        struct member_op *op = pool_alloc(pool, sizeof(*op));
+        struct member_op *op = member_op_new(pool, MEMBER_RETURN, dev, ctx, done);
         struct comeback *c = pool_alloc(pool, sizeof(*c));
 
-        if (op)
-                op->zones =
-                    pool_alloc(pool, (dev->geo.nr_zones + LABEL_ZONES) * sizeof(*op->zones));
-        if (!op || !c || !op->zones) {
-                pool_release(op ? op->zones : NULL);
-                pool_release(op);
+        if (!op || !c) {
+                member_op_free(op);
                 pool_release(c);
                 done(ctx, -ENOMEM, NULL, 0);
                 return;
         }
-        op->pool = c->pool = pool;
-        op->kind = MEMBER_RETURN;
-        op->dev = dev;
-        op->ctx = ctx;
-        op->joined = done;
+        c->pool = pool;
         c->op = op;
         c->scan = (struct label_scan){
             .dev = dev, .pool = pool, .zones = op->zones, .done = scanned, .ctx = c};

@@ -197,27 +197,19 @@ static int check_start(const struct pool *pool, const struct zdev *dev, struct e
 static void join(struct pool *pool, uint32_t old, struct zdev *dev, void *ctx,
                  void (*done)(void *ctx, int status, const struct err *err, uint32_t index))
 {
-        struct member_op *op = pool_alloc(pool, sizeof(*op));
+        struct member_op *op = member_op_new(pool, MEMBER_JOIN, dev, ctx, done);
         struct prepare *p = pool_alloc(pool, sizeof(*p));
         uint8_t *block = pool_block_get(pool);
 
-        if (op)
-                op->zones =
-                    pool_alloc(pool, (dev->geo.nr_zones + LABEL_ZONES) * sizeof(*op->zones));
-        if (!op || !p || !block || !op->zones) {
-                pool_release(op ? op->zones : NULL);
-                pool_release(op);
+        if (!op || !p || !block) {
+                member_op_free(op);
                 pool_release(p);
                 pool_block_put(pool, block);
                 done(ctx, -ENOMEM, NULL, 0);
                 return;
         }
-        op->pool = p->pool = pool;
-        op->kind = MEMBER_JOIN;
         op->index = old;
-        op->dev = dev;
-        op->ctx = ctx;
-        op->joined = done;
+        p->pool = pool;
         p->op = op;
         p->block = block;
         int rc = check_start(pool, dev, &op->err);

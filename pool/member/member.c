@@ -27,8 +27,7 @@ static void answer_now(struct deferred *d)
                 op->joined(op->ctx, op->status, err, slot);
         else
                 op->done(op->ctx, op->status, err);
-        pool_release(op->zones);
-        pool_release(op);
+        member_op_free(op);
 }
 
 void member_answer(struct member_op *op, int status)
@@ -42,6 +41,35 @@ void member_ask(struct member_op *op)
 {
         list_add_tail(&op->pool->member_ops, &op->node);
         pool_poll(op->pool);
+}
+
+struct member_op *member_op_new(struct pool *pool, enum member_kind kind, struct zdev *dev,
+                                void *ctx,
+                                void (*done)(void *ctx, int status, const struct err *err,
+                                             uint32_t index))
+{
+        struct member_op *op = pool_alloc(pool, sizeof(*op));
+
+        if (!op)
+                return NULL;
+        op->zones = pool_alloc(pool, (dev->geo.nr_zones + LABEL_ZONES) * sizeof(*op->zones));
+        if (!op->zones) {
+                pool_release(op);
+                return NULL;
+        }
+        op->pool = pool;
+        op->kind = kind;
+        op->dev = dev;
+        op->ctx = ctx;
+        op->joined = done;
+        return op;
+}
+
+void member_op_free(struct member_op *op)
+{
+        if (op)
+                pool_release(op->zones);
+        pool_release(op);
 }
 
 void member_looked_at(struct member_op *op, int status)

@@ -63,6 +63,14 @@ enum { NO_SLOT = UINT32_MAX };
 void member_poll(struct pool *pool);
 /* Queues an operation. */
 void member_ask(struct member_op *op);
+/* JOIN, RETURN: an operation for the device, with room for its zones; NULL: no memory. It is freed
+ * by its answer. */
+struct member_op *member_op_new(struct pool *pool, enum member_kind kind, struct zdev *dev,
+                                void *ctx,
+                                void (*done)(void *ctx, int status, const struct err *err,
+                                             uint32_t index));
+/* One that was not asked for; op may be NULL. */
+void member_op_free(struct member_op *op);
 /* JOIN, RETURN: the device was looked at and prepared; asks, or answers why not. */
 void member_looked_at(struct member_op *op, int status);
 /* Answers and frees it, from the next turn. */
