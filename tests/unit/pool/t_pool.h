@@ -65,6 +65,8 @@ void t_lose(struct t_pool *t, uint32_t dev, bool lost);
 void t_stall(struct t_pool *t, uint32_t dev, bool stalled);
 /* Fills a block with what names volume key, block and version. */
 void t_fill(void *buf, uint64_t key, uint64_t block, uint64_t version);
+/* How many of the first blocks are not of that version, or cannot be read. */
+uint64_t t_wrong(struct t_pool *t, struct volume *vol, uint64_t blocks, uint64_t version);
 /* Writes the first blocks of volume "disk", some with FUA; reads them, and all must be that
  * version. */
 void t_write_all(struct t_pool *t, uint64_t blocks, uint64_t version);

@@ -13,13 +13,7 @@ struct answer {
         int status;
         struct err err;
         uint32_t index;
-        struct volume *vol;
 };
-
-static void made(void *ctx, int status, struct volume *vol)
-{
-        *(struct answer *)ctx = (struct answer){.done = true, .status = status, .vol = vol};
-}
 
 static void returned(void *ctx, int status, const struct err *err, uint32_t index)
 {
@@ -28,30 +22,17 @@ static void returned(void *ctx, int status, const struct err *err, uint32_t inde
                 ((struct answer *)ctx)->err = *err;
 }
 
-static int gone(void *ctx, const struct zdev_io *io)
-{
-        return -ENODEV;
-}
-
-static struct volume *pool_of(struct t_pool *t, uint32_t ndevs, uint8_t copies, uint64_t random)
+static void pool_of(struct t_pool *t, uint32_t ndevs, uint8_t copies, uint64_t random)
 {
         struct mem_device_spec mem = {
             .nr_zones = 32, .zone_blocks = 64, .max_open = 8, .max_active = 8};
-        struct volume_spec spec = {.name = "disk",
-                                   .uuid = {{7}},
-                                   .size_bytes = BLOCKS * ZP_BLOCK,
-                                   .copies = copies,
-                                   .owner = ""};
-        struct answer a = {0};
+        struct volume *vol;
 
         t_devices(t, ndevs, &mem);
         t->random = random;
         CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
         CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
-        volume_create(t->pool, &spec, &a, made);
-        t_drive(t);
-        CU_ASSERT_EQUAL_FATAL(a.status, 0);
-        return a.vol;
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", BLOCKS * ZP_BLOCK, copies, &vol), 0);
 }
 
 static int take_back(struct t_pool *t, uint32_t i, struct answer *a)
@@ -62,16 +43,6 @@ static int take_back(struct t_pool *t, uint32_t i, struct answer *a)
         CU_ASSERT(a->done);
         CU_ASSERT_EQUAL(a->err.code != 0, a->status < 0);
         return a->status;
-}
-
-static void lose(struct t_pool *t, uint32_t i)
-{
-        mem_device_set_fault(t_mem(t, i), gone, NULL);
-}
-
-static void find(struct t_pool *t, uint32_t i)
-{
-        mem_device_set_fault(t_mem(t, i), NULL, NULL);
 }
 
 static uint64_t stale(struct t_pool *t, uint32_t i)
@@ -106,14 +77,14 @@ static void test_one_that_comes_back_is_stale_until_it_is_rebuilt(void)
 
         pool_of(&t, 3, 2, 1);
         t_write_all(&t, BLOCKS, 1);
-        lose(&t, 1);
+        t_lose(&t, 1, true);
         t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         pool_get_device_status(t.pool, 1, &st);
         CU_ASSERT_EQUAL(st.error, -ENODEV);
         CU_ASSERT_EQUAL(take_back(&t, 1, &a), -ENODEV); /* it is still lost */
         CU_ASSERT_EQUAL(pool_device_detach(t.pool, 0, &err), -EINVAL); /* in use */
-        find(&t, 1);
+        t_lose(&t, 1, false);
         CU_ASSERT_EQUAL(take_back(&t, 1, &a), -EEXIST); /* the pool has it still */
         CU_ASSERT_EQUAL(pool_device_detach(t.pool, 1, &err), 0);
         pool_get_device_status(t.pool, 1, &st);
@@ -130,11 +101,11 @@ static void test_one_that_comes_back_is_stale_until_it_is_rebuilt(void)
         t_check_all(&t, BLOCKS, 2);
         t_check(&t);
         CU_ASSERT_EQUAL(stale(&t, 1), 0);
-        lose(&t, 0); /* and now it has its share of what there is */
+        t_lose(&t, 0, true); /* and now it has its share of what there is */
         t_check_all(&t, BLOCKS, 2);
         t_write_all(&t, BLOCKS, 3);
         t_check_all(&t, BLOCKS, 3);
-        find(&t, 0);
+        t_lose(&t, 0, false);
         t_export(&t);
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
         t_check_all(&t, BLOCKS, 3);
@@ -150,7 +121,7 @@ static void test_what_came_back_is_demanded_by_the_next_import(void)
 
         pool_of(&t, 3, 2, 1);
         t_write_all(&t, BLOCKS, 1);
-        lose(&t, 2);
+        t_lose(&t, 2, true);
         t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         CU_ASSERT_EQUAL(pool_device_detach(t.pool, 2, NULL), 0);
@@ -158,7 +129,7 @@ static void test_what_came_back_is_demanded_by_the_next_import(void)
         t.ndevs = 2;
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0); /* it is out, by record */
         t.ndevs = 3;
-        find(&t, 2);
+        t_lose(&t, 2, false);
         CU_ASSERT_EQUAL(take_back(&t, 2, &a), 0);
         t_write_all(&t, BLOCKS, 3);
         t_crash(&t);
@@ -203,11 +174,11 @@ static void test_what_was_used_apart_is_not_taken_back(void)
         pool_of(&t, 2, 2, 1);
         struct zdev *first = t.devs[0], *second = t.devs[1];
         t_write_all(&t, BLOCKS, 1);
-        lose(&t, 1);
+        t_lose(&t, 1, true);
         t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         t_crash(&t);
-        find(&t, 1);
+        t_lose(&t, 1, false);
         t.ndevs = 1;
         t.devs[0] = second;
         t.options.degraded = true;

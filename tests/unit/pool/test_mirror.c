@@ -20,20 +20,6 @@ static void write_some(struct t_pool *t, struct volume *vol, uint64_t n, uint64_
         }
 }
 
-/* How many blocks are not what they were. */
-static unsigned wrong(struct t_pool *t, struct volume *vol, uint64_t n, uint64_t version)
-{
-        uint8_t want[ZP_BLOCK], buf[ZP_BLOCK];
-        unsigned bad = 0;
-
-        for (uint64_t b = 0; b < n; b++) {
-                t_fill(want, 1, b, version);
-                int rc = t_io(vol, t, VOLUME_READ, b * ZP_BLOCK, buf, ZP_BLOCK, false);
-                bad += rc < 0 || memcmp(buf, want, ZP_BLOCK) != 0;
-        }
-        return bad;
-}
-
 /* A volume of two copies with that many blocks, durable. */
 static struct volume *mirrored(struct t_pool *t, uint32_t ndevs, uint64_t n)
 {
@@ -94,15 +80,15 @@ static void test_read_heals_a_wrong_copy(void)
                 struct volume *vol = mirrored(&t, 2, 10);
                 t_fill(buf, 1, 5, 1);
                 CU_ASSERT_FATAL(t_damage_copy(&t, dev, buf));
-                CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 0);
+                CU_ASSERT_EQUAL(t_wrong(&t, vol, 10, 1), 0);
                 CU_ASSERT_EQUAL(t.events[POOL_EVENT_HEALED], status(&t).healed_blocks);
                 CU_ASSERT_EQUAL(t.events[POOL_EVENT_CORRUPTION], 0);
                 if (status(&t).healed_blocks) { /* it has moved: both have it right */
-                        CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 0);
+                        CU_ASSERT_EQUAL(t_wrong(&t, vol, 10, 1), 0);
                         healed += status(&t).healed_blocks;
                         t_crash(&t);
                         CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << (1 - dev), true), 0);
-                        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 1), 0);
+                        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 10, 1), 0);
                 }
                 t_check(&t);
                 t_fini(&t);
@@ -121,7 +107,7 @@ static void test_both_copies_wrong_is_an_error(void)
         CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_READ, 5 * ZP_BLOCK, buf, ZP_BLOCK, false), -EILSEQ);
         CU_ASSERT(t.events[POOL_EVENT_CORRUPTION] > 0);
         CU_ASSERT_EQUAL(status(&t).healed_blocks, 0);
-        CU_ASSERT_EQUAL(wrong(&t, vol, 10, 1), 1);
+        CU_ASSERT_EQUAL(t_wrong(&t, vol, 10, 1), 1);
         t_fini(&t);
 }
 
@@ -139,12 +125,12 @@ static void test_write_goes_elsewhere_when_a_member_fails(void)
         CU_ASSERT_EQUAL(device(&t, 1).error, -ENODEV);
         CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 1);
         CU_ASSERT(status(&t).generation > before); /* it is on record */
-        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, vol, BLOCKS, 2), 0);
         t_check(&t);
         t_crash(&t);
         /* so nobody need say that it may be missing */
         CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 1, false), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), BLOCKS, 2), 0);
         CU_ASSERT(device(&t, 1).missing);
         t_fini(&t);
 }
@@ -160,7 +146,7 @@ static void test_returning_member_is_not_read_before_it_is_rebuilt(void)
         t_crash(&t);
         t_lose(&t, 0, false);
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), BLOCKS, 2), 0);
         until_rebuilt(&t);
         CU_ASSERT(status(&t).clean_write_bytes > 0);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
@@ -168,7 +154,7 @@ static void test_returning_member_is_not_read_before_it_is_rebuilt(void)
         t_check(&t);
         t_crash(&t);
         CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 1, true), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), BLOCKS, 2), 0);
         t_fini(&t);
 }
 
@@ -205,7 +191,7 @@ static void test_rebuild_copies_what_lives_alone(void)
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         t_crash(&t);
         CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 3u, true), 0); /* the third has it all */
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), MANY / 2, 1), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), MANY / 2, 1), 0);
         t_fini(&t);
 }
 
@@ -219,13 +205,13 @@ static void test_missing_device_takes_the_word_of_the_operator(void)
         t_crash(&t);
         CU_ASSERT_EQUAL(t_import_degraded(&t, 1u << 0, false), -ENXIO);
         CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 0, true), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 1), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 10, 1), 0);
         write_some(&t, disk(&t), 10, 2);
         CU_ASSERT_EQUAL(t_flush(disk(&t), &t), 0);
         t_crash(&t);
         /* the other one, used apart, would be believed against the first */
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), 10, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 10, 2), 0);
         t_fini(&t);
 }
 
@@ -297,14 +283,14 @@ static void test_zone_that_went_offline_is_done_without(void)
         struct volume *vol = mirrored(&t, 3, BLOCKS);
 
         zone_fails(&t, ZDEV_ZONE_OFFLINE);
-        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 1), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, vol, BLOCKS, 1), 0);
         write_some(&t, vol, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
-        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, vol, BLOCKS, 2), 0);
         t_check(&t);
         t_crash(&t);
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), BLOCKS, 2), 0);
         t_fini(&t);
 }
 
@@ -317,11 +303,11 @@ static void test_zone_that_turns_read_only_is_left(void)
         write_some(&t, vol, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
         CU_ASSERT_EQUAL(device(&t, 0).error + device(&t, 1).error + device(&t, 2).error, 0);
-        CU_ASSERT_EQUAL(wrong(&t, vol, BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, vol, BLOCKS, 2), 0);
         t_check(&t);
         t_crash(&t);
         CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
-        CU_ASSERT_EQUAL(wrong(&t, disk(&t), BLOCKS, 2), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), BLOCKS, 2), 0);
         t_fini(&t);
 }
 

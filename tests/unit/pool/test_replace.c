@@ -11,22 +11,11 @@ enum { BLOCKS = 200, NEW = 2, MAX_CUTS = 4000 };
 struct answer {
         bool done;
         int status;
-        struct volume *vol;
 };
-
-static void made(void *ctx, int status, struct volume *vol)
-{
-        *(struct answer *)ctx = (struct answer){true, status, vol};
-}
 
 static void replaced(void *ctx, int status, const struct err *err, uint32_t index)
 {
         *(struct answer *)ctx = (struct answer){.done = true, .status = status};
-}
-
-static int gone(void *ctx, const struct zdev_io *io)
-{
-        return -ENODEV;
 }
 
 /* Two devices and a third one that is not the pool's. */
@@ -34,20 +23,13 @@ static void two_and_one(struct t_pool *t, uint8_t copies)
 {
         struct mem_device_spec mem = {
             .nr_zones = 32, .zone_blocks = 64, .max_open = 8, .max_active = 8};
-        struct volume_spec spec = {.name = "disk",
-                                   .uuid = {{7}},
-                                   .size_bytes = BLOCKS * ZP_BLOCK,
-                                   .copies = copies,
-                                   .owner = ""};
-        struct answer a = {0};
+        struct volume *vol;
 
         t_devices(t, 3, &mem);
         t->ndevs = 2;
         CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
         CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
-        volume_create(t->pool, &spec, &a, made);
-        t_drive(t);
-        CU_ASSERT_EQUAL_FATAL(a.status, 0);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", BLOCKS * ZP_BLOCK, copies, &vol), 0);
         t_write_all(t, BLOCKS, 1);
         t->ndevs = 3;
 }
@@ -172,7 +154,7 @@ static void test_one_that_is_dead_is_replaced_from_its_mirrors(void)
         struct answer a = {0};
 
         two_and_one(&t, 2);
-        mem_device_set_fault(t_mem(&t, 0), gone, NULL);
+        t_lose(&t, 0, true);
         t_write_all(&t, BLOCKS, 2);
         CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
         pool_device_replace(t.pool, 0, t.devs[NEW], &a, replaced);
@@ -181,7 +163,7 @@ static void test_one_that_is_dead_is_replaced_from_its_mirrors(void)
         until_left(&t);
         t_check_all(&t, BLOCKS, 2);
         t_check(&t);
-        mem_device_set_fault(t_mem(&t, 1), gone, NULL);
+        t_lose(&t, 1, true);
         t_check_all(&t, BLOCKS, 2); /* all of it is on the new one */
         t_fini(&t);
 }
