@@ -107,19 +107,18 @@ static bool on_failed(struct pool *pool, const struct group *g)
 
 void streams_leave_failed(struct pool *pool)
 {
+        struct stream *q;
+
         if (!pool->unrecorded || !pool->nusable)
                 return;
-        for (int c = 0; c < NCLASSES; c++) {
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
-                        struct stream *s = &pool->streams[c][n];
-                        for (; s; s = s->next) {
-                                if (!s->open || s->inflight || !list_empty(&s->ready) ||
-                                    !on_failed(pool, s->open))
-                                        continue;
-                                s->open->nosummary = true;
-                                group_retire(pool, s->open);
-                                s->open = NULL;
-                        }
+        for_each_queue (q, pool) {
+                for (struct stream *s = q; s; s = s->next) {
+                        if (!s->open || s->inflight || !list_empty(&s->ready) ||
+                            !on_failed(pool, s->open))
+                                continue;
+                        s->open->nosummary = true;
+                        group_retire(pool, s->open);
+                        s->open = NULL;
                 }
         }
 }

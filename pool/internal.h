@@ -165,6 +165,14 @@ static inline struct stream *pool_stream(struct pool *pool, enum cls cls, uint32
         return &pool->streams[cls][cls == CLASS_TABLE ? 0 : copies - 1];
 }
 
+enum { NQUEUES = NCLASSES * POOL_MAX_GROUP_WIDTH };
+
+/* The first lanes of all streams: by class, then by copies. */
+#define queue_at(pool, i) (&(pool)->streams[(i) / POOL_MAX_GROUP_WIDTH][(i) % POOL_MAX_GROUP_WIDTH])
+#define for_each_queue(q, pool)                                                                    \
+        for (unsigned q##_at = 0; q##_at < NQUEUES && ((q) = queue_at(pool, q##_at), true);        \
+             q##_at++)
+
 void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p);
 void pool_defer(struct pool *pool, struct deferred *d);
 /* Does all that has become possible. Never calls back to the user (but for events). */

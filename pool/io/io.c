@@ -431,16 +431,15 @@ static bool try_admit(struct req *r)
 /* Blocks that were let in before a device was lost, and find no group for good. */
 static uint64_t queued_for_good(const struct pool *pool)
 {
+        const struct stream *q;
         uint64_t n = 0;
 
         if (!space_lacking(pool) || !clean_idle(pool) || pool->ckpt.state != CKPT_IDLE ||
             pool->count.free != pool->count.ready || pool->count.emptied)
                 return 0;
-        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
-                const struct stream *s =
-                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
-                if (class_is_user(s->cls) && !stream_busy(s) && !stream_has_group(s))
-                        n += s->nitems;
+        for_each_queue (q, pool) {
+                if (class_is_user(q->cls) && !stream_busy(q) && !stream_has_group(q))
+                        n += q->nitems;
         }
         return n;
 }

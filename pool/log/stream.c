@@ -234,9 +234,10 @@ void stream_kick(struct pool *pool, struct stream *s)
 
 void stream_kick_all(struct pool *pool)
 {
-        for (int c = 0; c < NCLASSES; c++)
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
-                        stream_kick(pool, &pool->streams[c][n]);
+        struct stream *q;
+
+        for_each_queue (q, pool)
+                stream_kick(pool, q);
 }
 
 bool stream_hopeless(const struct pool *pool)
@@ -250,13 +251,12 @@ bool stream_hopeless(const struct pool *pool)
 void stream_fail_stuck(struct pool *pool)
 {
         struct list stuck;
+        struct stream *s;
 
         if (!pool->running || !stream_hopeless(pool))
                 return;
         list_init(&stuck);
-        for (int c = 0; c < NCLASSES * POOL_MAX_GROUP_WIDTH; c++) {
-                struct stream *s =
-                    &pool->streams[c / POOL_MAX_GROUP_WIDTH][c % POOL_MAX_GROUP_WIDTH];
+        for_each_queue (s, pool) {
                 if (stream_busy(s))
                         continue;
                 list_splice_tail(&stuck, &s->items);
@@ -278,12 +278,12 @@ static void batch_discard(struct batch *b)
 void stream_free_all(struct pool *pool)
 {
         struct batch *b, *tmp;
+        struct stream *q;
 
         list_for_each_safe (b, tmp, &pool->inflight, inflight)
                 batch_discard(b);
-        for (int c = 0; c < NCLASSES; c++)
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++)
-                        for (struct stream *s = &pool->streams[c][n]; s; s = s->next)
-                                list_for_each_safe (b, tmp, &s->ready, node)
-                                        batch_discard(b);
+        for_each_queue (q, pool)
+                for (struct stream *s = q; s; s = s->next)
+                        list_for_each_safe (b, tmp, &s->ready, node)
+                                batch_discard(b);
 }

@@ -533,13 +533,13 @@ static bool outgrown(const struct pool *pool, const struct group *g)
 /* Streams that write go elsewhere with their next batch; idle ones are closed here. */
 static void seal_idle(struct pool *pool)
 {
-        for (int c = 0; c < NCLASSES; c++) {
-                for (int n = 0; n < POOL_MAX_GROUP_WIDTH; n++) {
-                        for (struct stream *s = &pool->streams[c][n]; s; s = s->next)
-                                if (s->open && !s->inflight && list_empty(&s->ready) &&
-                                    (group_away(pool, s->open) || outgrown(pool, s->open)))
-                                        stream_seal(pool, s);
-                }
+        struct stream *q;
+
+        for_each_queue (q, pool) {
+                for (struct stream *s = q; s; s = s->next)
+                        if (s->open && !s->inflight && list_empty(&s->ready) &&
+                            (group_away(pool, s->open) || outgrown(pool, s->open)))
+                                stream_seal(pool, s);
         }
 }
 

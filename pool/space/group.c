@@ -254,12 +254,12 @@ void group_start_resets(struct pool *pool)
 
 static uint32_t clean_queued(const struct pool *pool)
 {
+        const struct stream *q;
         uint32_t n = 0;
 
-        for (int c = 0; c < NCLASSES; c++)
-                for (int i = 0; i < POOL_MAX_GROUP_WIDTH; i++)
-                        if (class_kind((enum cls)c) == CLASS_CLEAN)
-                                n += pool->streams[c][i].nitems;
+        for_each_queue (q, pool)
+                if (class_kind(q->cls) == CLASS_CLEAN)
+                        n += q->nitems;
         return n;
 }
 
@@ -281,18 +281,14 @@ static bool checkpoint_fits(const struct pool *pool, uint32_t moves)
 static uint32_t count_open(const struct pool *pool, enum cls kind, uint32_t copies,
                            const struct pdev *d)
 {
+        const struct stream *q;
         uint32_t n = 0;
 
-        for (int c = 0; c < NCLASSES; c++) {
-                if (class_kind((enum cls)c) != kind)
+        for_each_queue (q, pool) {
+                if (class_kind(q->cls) != kind || (copies && copies != q->copies))
                         continue;
-                for (uint32_t i = 0; i < POOL_MAX_GROUP_WIDTH; i++) {
-                        const struct stream *s = &pool->streams[c][i];
-                        if (copies && copies != i + 1)
-                                continue;
-                        for (; s; s = s->next)
-                                n += s->open && (!d || group_on(s->open, d->index));
-                }
+                for (const struct stream *s = q; s; s = s->next)
+                        n += s->open && (!d || group_on(s->open, d->index));
         }
         return n;
 }

@@ -311,16 +311,16 @@ uint64_t space_excess(const struct pool *pool)
 bool space_admits_overwrite(const struct pool *pool, uint64_t blocks, unsigned copies)
 {
         uint64_t room = 0, wanted = 2 * blocks;
+        const struct stream *q;
 
         if (!space_lacking(pool))
                 return true;
-        for (int c = 0; c < NCLASSES; c++) {
-                for (unsigned n = 1; class_is_user((enum cls)c) && n <= POOL_MAX_GROUP_WIDTH; n++) {
-                        const struct stream *s = &pool->streams[c][n - 1];
-                        wanted += 2 * (uint64_t)s->nitems;
-                        for (; n == copies && s; s = s->next)
-                                room += s->open ? s->open->cap - s->open->wp : 0;
-                }
+        for_each_queue (q, pool) {
+                if (!class_is_user(q->cls))
+                        continue;
+                wanted += 2 * (uint64_t)q->nitems;
+                for (const struct stream *s = q; q->copies == copies && s; s = s->next)
+                        room += s->open ? s->open->cap - s->open->wp : 0;
         }
         return room + groups_for_users(pool) >= wanted;
 }

@@ -18,15 +18,14 @@ uint32_t victim_soon_free(const struct pool *pool)
 
 bool victim_users_wait(const struct pool *pool)
 {
+        const struct stream *q;
+
         if (!list_empty(&pool->held_over))
                 return true;
-        for (int c = 0; c < NCLASSES; c++) {
-                for (int n = 0; class_is_user((enum cls)c) && n < POOL_MAX_GROUP_WIDTH; n++) {
-                        const struct stream *s = &pool->streams[c][n];
-                        if (!list_empty(&s->items) && !stream_busy(s) &&
-                            (!stream_has_group(s) || s->starved))
-                                return true;
-                }
+        for_each_queue (q, pool) {
+                if (class_is_user(q->cls) && !list_empty(&q->items) && !stream_busy(q) &&
+                    (!stream_has_group(q) || q->starved))
+                        return true;
         }
         return false;
 }
