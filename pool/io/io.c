@@ -1,46 +1,13 @@
 /* Requests on volumes. A write goes through: lock of its blocks -> their table pages into RAM ->
- * admission (space) -> edges read that it covers only in part -> one item a block in the user
- * stream
- * -> applied -> done, or a flush first (FUA). A write that waits for its lock may be written by a
- * later one of the same range.
- *
- * Admission counts blocks the write will map and pages it may add. What overwrites mapped blocks
- * alone needs nothing and is never refused; it waits in the stream until cleaning has made room.
- * A request that is not admitted is held, with its lock and without its pages, in order of arrival.
- */
-#include "pool/internal.h"
+ * admission (admit.c; without room it waits in held.c) -> edges read that it covers only in part ->
+ * one item a block in the user stream -> applied -> done, or a flush first (FUA). A write that
+ * waits for its lock may be written by a later one of the same range. */
+#include "pool/io/req.h"
 
 #include "base/crc32c.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct req {
-        struct lock lock;
-        struct deferred later;
-        struct list held; /* pool.held */
-        struct list older; /* writes of the same range it is written instead of, by arrival, */
-        struct list instead; /* or the place in that list */
-        struct flush_wait flush;
-        struct volume *vol;
-        struct pool *pool;
-        struct volume_io *io;
-        uint64_t first, end; /* blocks */
-        struct pin pin[2]; /* what is written; of zeroes the first and the last block */
-        uint8_t npins, loading; /* not ready yet */
-        bool is_held;
-        uint64_t lacks, lacks_pages; /* held: blocks and pages there was no room for */
-        struct space_claim claim;
-        uint64_t promised; /* blocks out of the volume's reservation that no item has yet */
-        struct unmap unmap;
-        enum cls cls; /* of all it writes, so that it is found together again */
-        uint32_t pending; /* items, edge reads, the discard */
-        int status;
-        uint8_t *edge_buf[2]; /* first and last block, where covered in part */
-        uint64_t edge_block[2];
-        struct block_read edge_read[2];
-        int nedges;
-};
 
 struct failure {
         struct deferred later;
@@ -74,7 +41,7 @@ void io_fail_later(struct pool *pool, struct volume_io *io, int status)
 
 /* ---- the end of a request ---- */
 
-static void unpin(struct req *r)
+void req_unpin(struct req *r)
 {
         for (; r->npins; r->npins--)
                 pin_drop(&r->pin[r->npins - 1]);
@@ -104,7 +71,7 @@ static void finish(struct req *r)
 
         list_init(&older);
         list_splice_tail(&older, &r->older);
-        unpin(r);
+        req_unpin(r);
         for (int i = 0; i < r->nedges; i++)
                 pool_block_put(r->pool, r->edge_buf[i]);
         space_unclaim(r->pool, &r->claim);
@@ -138,7 +105,7 @@ static void piece_done(struct req *r, int status)
                 r->status = status;
         if (--r->pending)
                 return;
-        unpin(r);
+        req_unpin(r);
         if (r->status == 0 && r->io->fua) {
                 r->flush.done = flushed;
                 flush_add(r->pool, &r->flush);
@@ -147,7 +114,7 @@ static void piece_done(struct req *r, int status)
         finish(r);
 }
 
-static void end_later(struct req *r, int status)
+void req_end_later(struct req *r, int status)
 {
         r->status = status;
         r->later.call = finish_later;
@@ -296,7 +263,7 @@ static void send(struct req *r)
                         r->flush.done = flushed;
                         flush_add(r->pool, &r->flush);
                 } else {
-                        end_later(r, r->status);
+                        req_end_later(r, r->status);
                 }
         }
         stream_kick(r->pool, pool_stream(r->pool, r->cls, r->vol->copies));
@@ -349,7 +316,7 @@ static int edge_prepare(struct req *r, uint64_t block)
         return 0;
 }
 
-static void admitted(struct req *r)
+void req_admitted(struct req *r)
 {
         uint64_t start = r->io->offset_bytes, stop = start + r->io->length_bytes;
         int rc = 0;
@@ -370,105 +337,12 @@ static void admitted(struct req *r)
         if (--r->pending)
                 return;
         if (r->status < 0)
-                end_later(r, r->status);
+                req_end_later(r, r->status);
         else
                 send(r);
 }
 
-/* ---- admission ---- */
-
-/* Blocks of zeroes that are covered in part and read as what a parent has: they are copied. */
-static uint64_t edges_copied(const struct req *r)
-{
-        const struct tree *t = r->vol->tree;
-        uint64_t start = r->io->offset_bytes, stop = start + r->io->length_bytes, n = 0;
-
-        if (r->io->op != VOLUME_WRITE_ZEROES || !t->up)
-                return 0;
-        if (start % ZP_BLOCK)
-                n += !(tree_get(t, r->first).addr & ADDR_MAPPED) && tree_lookup(t, r->first).addr;
-        if (stop % ZP_BLOCK)
-                n += !(tree_get(t, r->end - 1).addr & ADDR_MAPPED) &&
-                     tree_lookup(t, r->end - 1).addr;
-        return n;
-}
-
-/* For what it lacks. Within its volume's reservation nobody is asked, as long as the pool has all
- * it promised. */
-static bool has_room(const struct req *r)
-{
-        uint64_t blocks = r->lacks, promised = MIN(promise_room(r->vol), blocks);
-
-        if (!blocks)
-                return space_admits_overwrite(r->pool, r->end - r->first, r->vol->copies);
-        if (promised < blocks)
-                return space_admits(r->pool, blocks - promised, r->lacks_pages, r->vol->copies);
-        return !r->pool->overcommitted ||
-               space_admits_now(r->pool, blocks, r->lacks_pages, r->vol->copies);
-}
-
-static bool try_admit(struct req *r)
-{
-        uint64_t blocks = edges_copied(r), pages = blocks * MAX_HEIGHT;
-
-        if (r->io->op == VOLUME_WRITE)
-                tree_cost(r->vol->tree, r->first, r->end - r->first, &blocks, &pages);
-        r->lacks = blocks;
-        r->lacks_pages = pages;
-        if (!blocks)
-                return r->io->op != VOLUME_WRITE || has_room(r);
-        uint64_t promised = MIN(promise_room(r->vol), blocks);
-        if (!has_room(r))
-                return false;
-        if (promised < blocks)
-                space_claim(r->pool, &r->claim, blocks - promised, pages, r->vol->copies);
-        r->promised = promised;
-        if (promised)
-                promise_take(r->vol, promised);
-        return true;
-}
-
-/* Blocks that were let in before a device was lost, and find no group for good. */
-static uint64_t queued_for_good(const struct pool *pool)
-{
-        const struct stream *q;
-        uint64_t n = 0;
-
-        if (!space_lacking(pool) || !clean_idle(pool) || pool->ckpt.state != CKPT_IDLE ||
-            pool->count.free != pool->count.ready || pool->count.emptied)
-                return 0;
-        for_each_queue (q, pool) {
-                if (class_is_user(q->cls) && !stream_busy(q) && !stream_has_group(q))
-                        n += q->nitems;
-        }
-        return n;
-}
-
-uint64_t held_requests(const struct pool *pool)
-{
-        return pool->nheld + (pool->running ? queued_for_good(pool) : 0);
-}
-
-void held_tell(struct pool *pool)
-{
-        bool held = held_requests(pool) != 0;
-
-        if (held == pool->held_event)
-                return;
-        pool->held_event = held;
-        pool_event_send(pool, held ? POOL_EVENT_HELD : POOL_EVENT_RELEASED, 0, 0, NULL, 0);
-}
-
-static void unhold(struct req *r)
-{
-        struct pool *pool = r->pool;
-
-        list_del(&r->held);
-        r->is_held = false;
-        lock_clear_idle(&r->vol->locks, &r->lock);
-        pool->nheld--;
-        held_tell(pool);
-}
+/* ---- pages, and admission ---- */
 
 static void pages_there(struct pin *pin, int status);
 
@@ -487,8 +361,7 @@ static void pin_block(struct req *r, uint64_t first, uint64_t end)
                 r->loading++;
 }
 
-/* What the request asks of the table. False: pages_there is called. */
-static bool pin_pages(struct req *r)
+bool req_pin_pages(struct req *r)
 {
         if (r->io->op == VOLUME_WRITE) {
                 pin_block(r, r->first, r->end);
@@ -501,22 +374,15 @@ static bool pin_pages(struct req *r)
 
 static void try_start(struct req *r)
 {
-        struct pool *pool = r->pool;
-
-        if (try_admit(r)) {
-                admitted(r);
+        if (req_admit(r)) {
+                req_admitted(r);
                 return;
         }
         if (r->io->no_hold) {
-                end_later(r, -ENOSPC);
+                req_end_later(r, -ENOSPC);
                 return;
         }
-        unpin(r);
-        list_add_tail(r->lacks ? &pool->held : &pool->held_over, &r->held);
-        r->is_held = true;
-        pool->nheld++;
-        lock_set_idle(&r->vol->locks, &r->lock);
-        held_tell(pool);
+        req_hold(r);
 }
 
 static void pages_there(struct pin *pin, int status)
@@ -529,8 +395,8 @@ static void pages_there(struct pin *pin, int status)
                 return;
         if (r->status < 0) {
                 if (r->is_held)
-                        unhold(r);
-                end_later(r, r->status);
+                        req_unhold(r);
+                req_end_later(r, r->status);
         } else if (!r->is_held) { /* else held_resume goes on */
                 try_start(r);
         }
@@ -541,93 +407,11 @@ static void granted(struct lock *l)
         struct req *r = container_of(l, struct req, lock);
 
         if (r->pool->readonly)
-                end_later(r, -EROFS);
+                req_end_later(r, -EROFS);
         else if (r->io->offset_bytes + r->io->length_bytes > r->vol->size_bytes)
-                end_later(r, -EINVAL); /* it has shrunk meanwhile */
-        else if (pin_pages(r))
+                req_end_later(r, -EINVAL); /* it has shrunk meanwhile */
+        else if (req_pin_pages(r))
                 try_start(r);
-}
-
-/* As far as space reaches; false: not now. */
-static bool resume(struct req *r)
-{
-        if (r->loading)
-                return false;
-        if (!r->npins) {
-                if (!has_room(r) || !lock_may_resume(&r->vol->locks, &r->lock))
-                        return false;
-                /* from here on it holds pages of the tree */
-                lock_clear_idle(&r->vol->locks, &r->lock);
-                if (!pin_pages(r))
-                        return false;
-        }
-        if (!try_admit(r)) {
-                unpin(r);
-                lock_set_idle(&r->vol->locks, &r->lock);
-                return false;
-        }
-        unhold(r);
-        admitted(r);
-        return true;
-}
-
-/* In the order they came, but for those that have got a reservation, or have begun: they pass the
- * others. */
-static void resume_all(struct pool *pool, struct list *held)
-{
-        struct req *r, *tmp;
-        bool waits = false;
-
-        list_for_each_safe (r, tmp, held, held) {
-                if (pool->readonly) {
-                        unhold(r);
-                        unpin(r);
-                        end_later(r, -EROFS);
-                        continue;
-                }
-                if (waits && !pool->reserves)
-                        return;
-                if (waits && !r->npins && promise_room(r->vol) < r->lacks)
-                        continue;
-                waits |= !resume(r);
-        }
-}
-
-void held_resume(struct pool *pool)
-{
-        resume_all(pool, &pool->held_over);
-        resume_all(pool, &pool->held);
-}
-
-uint64_t held_of(const struct volume *vol)
-{
-        const struct req *r;
-        uint64_t n = 0;
-
-        list_for_each (r, &vol->pool->held, held)
-                n += r->vol == vol;
-        list_for_each (r, &vol->pool->held_over, held)
-                n += r->vol == vol;
-        return n;
-}
-
-static void cancel(const struct volume *vol, struct list *held)
-{
-        struct req *r, *tmp;
-
-        list_for_each_safe (r, tmp, held, held) {
-                if (r->vol != vol)
-                        continue;
-                unhold(r);
-                unpin(r);
-                end_later(r, -ECANCELED);
-        }
-}
-
-void volume_cancel_held(struct volume *vol)
-{
-        cancel(vol, &vol->pool->held);
-        cancel(vol, &vol->pool->held_over);
 }
 
 /* ---- entry ---- */
