@@ -346,6 +346,17 @@ struct volume_info {
  * allows too few open zones for volumes of one more number of copies (2, and 2 for each number). */
 void volume_create(struct pool *pool, const struct volume_spec *spec, void *ctx,
                    void (*done)(void *ctx, int status, struct volume *vol));
+
+/* So many volumes, and what they are to hold in all, reserved or not. */
+struct volume_need {
+        uint32_t volumes;
+        uint64_t bytes;
+};
+/* Whether volumes of 1, 2, 3 copies find room and devices beside what there is; nothing is made.
+ * 0, or as volume_create -ENODEV, -EMFILE, -ENOSPC, and then for how many copies; -EROFS. */
+int pool_admits_volumes(struct pool *pool, const struct volume_need need[POOL_MAX_GROUP_WIDTH],
+                        unsigned *ret_copies);
+
 /* Grows. -EINVAL smaller or not a multiple of 512. I/O may go on. */
 void volume_resize(struct volume *vol, uint64_t size_bytes, void *ctx,
                    void (*done)(void *ctx, int status));

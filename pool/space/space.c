@@ -192,10 +192,15 @@ uint64_t space_charge(uint64_t blocks, uint64_t pages)
         return blocks + PAGE_CHARGE * pages;
 }
 
+/* Table pages of blocks that lie densely, at most. */
+static uint64_t dense_pages(uint64_t blocks)
+{
+        return blocks / (ENTRIES - 1) + MAX_HEIGHT + 1;
+}
+
 uint64_t space_capacity(const struct pool *pool)
 {
-        uint64_t pages = pool->budget / (ENTRIES - 1) + MAX_HEIGHT + 1;
-        uint64_t taken = space_charge(0, pages);
+        uint64_t taken = space_charge(0, dense_pages(pool->budget));
 
         return pool->budget > taken ? pool->budget - taken : 0;
 }
@@ -410,6 +415,37 @@ static bool zones_allow(const struct pool *pool, unsigned copies)
                         return false;
         }
         return true;
+}
+
+/* They are there for as long as it takes to look whether all of it fits. */
+int space_admits_volumes(struct pool *pool, const uint32_t *volumes, const uint64_t *blocks,
+                         unsigned *ret_copies)
+{
+        struct space_claim claim[POOL_MAX_GROUP_WIDTH + 1];
+        unsigned was = pool->copies, n = 0;
+        int rc = 0;
+
+        for (unsigned c = 1; c <= POOL_MAX_GROUP_WIDTH && rc == 0; c++) {
+                if (!volumes[c - 1])
+                        continue;
+                *ret_copies = c;
+                rc = c > pool->nusable ? -ENODEV : !zones_allow(pool, c) ? -EMFILE : 0;
+                if (rc == 0)
+                        space_volume_comes(pool, c);
+                n = rc == 0 ? c : n;
+        }
+        for (unsigned c = 1; c <= n; c++)
+                space_claim(pool, &claim[c], blocks[c - 1],
+                            volumes[c - 1] ? dense_pages(blocks[c - 1]) : 0, c);
+        if (rc == 0 && (!space_admits(pool, 0, 3, pool->copies) ||
+                        (pool->copies > was && groups_free(pool) <= GROUPS_FOR_TABLES)))
+                rc = -ENOSPC;
+        for (unsigned c = 1; c <= n; c++) {
+                space_unclaim(pool, &claim[c]);
+                if (volumes[c - 1])
+                        space_volume_goes(pool, c);
+        }
+        return rc;
 }
 
 int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uint64_t pages)

@@ -50,6 +50,10 @@ uint32_t space_open_zones(const struct pool *pool);
  * copies; -EMFILE some device allows too few open zones for one more number of copies beside the
  * others; -ENOSPC. */
 int space_admits_volume(struct pool *pool, unsigned copies, uint64_t blocks, uint64_t pages);
+/* The same for volumes of 1, 2, 3 copies at once, that many of each, which map so many blocks
+ * densely; ret_copies: which of them, where the answer is no. */
+int space_admits_volumes(struct pool *pool, const uint32_t *volumes, const uint64_t *blocks,
+                         unsigned *ret_copies);
 /* Changed pages beyond which a checkpoint is due; at twice that batches wait for it. */
 uint64_t space_dirty_limit(const struct pool *pool);
 uint64_t space_table_room(const struct pool *pool);

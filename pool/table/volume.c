@@ -24,6 +24,19 @@ static int check_spec(struct pool *pool, const struct volume_spec *spec, unsigne
         return space_admits_volume(pool, copies, promise.blocks, promise.pages);
 }
 
+int pool_admits_volumes(struct pool *pool, const struct volume_need need[POOL_MAX_GROUP_WIDTH],
+                        unsigned *ret_copies)
+{
+        uint64_t blocks[POOL_MAX_GROUP_WIDTH];
+        uint32_t volumes[POOL_MAX_GROUP_WIDTH];
+
+        for (unsigned c = 0; c < POOL_MAX_GROUP_WIDTH; c++) {
+                volumes[c] = need[c].volumes;
+                blocks[c] = DIV_ROUND_UP(need[c].bytes, ZP_BLOCK);
+        }
+        return pool->readonly ? -EROFS : space_admits_volumes(pool, volumes, blocks, ret_copies);
+}
+
 /* Ids rise along a chain of parents, so they are given out only now. */
 static int prepare_create(struct vop *c)
 {

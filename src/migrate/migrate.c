@@ -107,6 +107,7 @@ static void answer_who_has(struct migrate *m, struct peer *p, const struct peer_
                         ov->size_bytes = info.size_bytes;
                         ov->allocated_bytes = info.allocated_bytes;
                         ov->reserved_bytes = info.reserved_bytes;
+                        ov->copies = info.copies;
                         memcpy(ov->name, info.name, sizeof(ov->name));
                 }
                 o->nholders = (uint8_t)owner_group_holders(g, o->holders);

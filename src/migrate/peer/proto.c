@@ -77,7 +77,7 @@ static uint8_t *whas(uint8_t *p, const struct peer_frame *f)
         for (unsigned i = 0; i < o->nvolumes; i++) {
                 const struct peer_offer_volume *v = &o->volumes[i];
                 p = w64(w64(wmember(p, &v->member), v->size_bytes), v->allocated_bytes);
-                p = wtext(w64(p, v->reserved_bytes), v->name);
+                p = wtext(w8(w64(p, v->reserved_bytes), v->copies), v->name);
         }
         for (unsigned i = 0; i < o->nholders; i++)
                 p = wtext(wuuid(p, &o->holders[i].uuid), o->holders[i].address);
@@ -149,7 +149,7 @@ static size_t body_size(const struct peer_frame *f)
                 return 64 + OWNER_MAX_VOLUMES * (2 + PEER_STATE_MAX);
         if (f->type == PEER_HAS)
                 return 64 + OWNER_MAX_POOLS * OWNER_POOL_NAME +
-                       OWNER_MAX_VOLUMES * (49 + VOLUME_NAME_MAX + 1) +
+                       OWNER_MAX_VOLUMES * (50 + VOLUME_NAME_MAX + 1) +
                        OWNER_MAX_HOSTS * (16 + OWNER_ADDRESS);
         return 2048;
 }
@@ -292,11 +292,13 @@ static void rhas(struct reader *r, struct peer_frame *f)
                 v->size_bytes = r64(r);
                 v->allocated_bytes = r64(r);
                 v->reserved_bytes = r64(r);
+                v->copies = r8(r);
                 rtext(r, v->name, sizeof(v->name), 1, true);
                 if (v->member.pool >= o->npools || !epoch_fits(v->member.epoch_before) ||
                     uuid_is_nil(&v->member.uuid) || !v->size_bytes ||
                     v->size_bytes > VOLUME_MAX_BYTES || v->size_bytes % VOLUME_SECTOR ||
-                    v->reserved_bytes > v->size_bytes || v->reserved_bytes % VOLUME_SECTOR)
+                    v->reserved_bytes > v->size_bytes || v->reserved_bytes % VOLUME_SECTOR ||
+                    v->copies < 1 || v->copies > POOL_MAX_GROUP_WIDTH)
                         r->bad = true;
                 for (unsigned k = 0; k < i; k++)
                         if (uuid_equal(&o->volumes[k].member.uuid, &v->member.uuid))

@@ -4,7 +4,7 @@
  *
  *   offset size meaning
  *        0    4 magic "ZPmp"
- *        4    2 version (1)
+ *        4    2 version (3)
  *        6    2 type
  *        8    4 length of the body, 0..PEER_BODY_MAX
  *       12    4 CRC32C of the body
@@ -16,8 +16,8 @@
  *   HELLO    16 host UUID, 8 incarnation, text address (where it listens, "" none)
  *   WHO_HAS  8 request, 16 domain UUID
  *   HAS      8 request, 1 found; then if found: token, 1 npools, 1 nvolumes, 1 nholders, npools
- *            texts, nvolumes times (member, 8 size, 8 allocated bytes, text name), nholders times
- *            (16 UUID, text address)
+ *            texts, nvolumes times (member, 8 size, 8 allocated bytes, 8 reserved bytes, 1 copies
+ *            1..3, text name), nholders times (16 UUID, text address)
  *   OWNER    1 kind, token, 8 seq, 1 nvolumes, text pool ("" none), nvolumes members
  *   OPEN     token, 8 session: send me the data; the session of before goes on where it stood (what
  *            was not acknowledged, again), another one begins with everything
@@ -39,7 +39,7 @@
 #include "pool/pool.h"
 
 enum {
-        PEER_VERSION = 2,
+        PEER_VERSION = 3,
         PEER_HEADER = 20,
         PEER_BLOCK = 4096,
         PEER_MAX_SEGMENTS = 128,
@@ -71,6 +71,7 @@ enum peer_type {
 struct peer_offer_volume {
         struct owner_member member;
         uint64_t size_bytes, allocated_bytes, reserved_bytes;
+        uint8_t copies;
         char name[VOLUME_NAME_MAX + 1];
 };
 

@@ -174,44 +174,102 @@ static bool check_volume(struct pull *p, const struct peer_offer_volume *ov)
                             pool_name, ov->name);
                 return false;
         }
+        if (by_uuid) {
+                struct volume_info info;
+                volume_get_info(by_uuid, &info);
+                if (info.copies != ov->copies) {
+                        pull_refuse(p, EINVAL,
+                                    "the old copy of volume %s/%s on this host keeps %u copies of "
+                                    "each block, the volume %u: it cannot take its place",
+                                    pool_name, ov->name, info.copies, ov->copies);
+                        return false;
+                }
+        }
         return true;
 }
 
-/* What every pool has to take in, less what its old copies give back. */
-static bool check_space(struct pull *p)
+/* What the pool has to take in, by copies, less what its old copies give back. Returns all of it,
+ * nothing given back. */
+static uint64_t need_of(const struct pull *p, unsigned k, struct pool *pool,
+                        struct volume_need need[POOL_MAX_GROUP_WIDTH])
+{
+        uint64_t back[POOL_MAX_GROUP_WIDTH] = {0}, all = 0;
+
+        for (unsigned i = 0; i < p->offer.nvolumes; i++) {
+                const struct peer_offer_volume *ov = &p->offer.volumes[i];
+                struct volume *old = volume_by_uuid(pool, &ov->member.uuid);
+                uint64_t bytes = MAX(MIN(ov->allocated_bytes, ov->size_bytes), ov->reserved_bytes);
+                struct volume_info info;
+
+                if (ov->member.pool != k)
+                        continue;
+                need[ov->copies - 1].volumes++;
+                need[ov->copies - 1].bytes += bytes;
+                all += bytes;
+                if (!old)
+                        continue;
+                volume_get_info(old, &info);
+                back[ov->copies - 1] += MAX(info.allocated_bytes, info.reserved_bytes);
+        }
+        for (unsigned c = 0; c < POOL_MAX_GROUP_WIDTH; c++)
+                need[c].bytes -= MIN(need[c].bytes, back[c]);
+        return all;
+}
+
+/* The first volume that comes to the pool with so many copies. */
+static const char *name_with(const struct pull *p, unsigned k, unsigned copies)
+{
+        for (unsigned i = 0; i < p->offer.nvolumes; i++)
+                if (p->offer.volumes[i].member.pool == k && p->offer.volumes[i].copies == copies)
+                        return p->offer.volumes[i].name;
+        return "";
+}
+
+static void refuse_room(struct pull *p, unsigned k, int rc, uint64_t need, unsigned copies,
+                        const struct pool *pool)
+{
+        const char *name = p->offer.pools[k];
+        struct pool_status st;
+        char n[16], h[16];
+
+        if (rc == -ENODEV) {
+                pull_refuse(p, ENODEV,
+                            "volume %s keeps %u copies of each block, and pool %s has fewer "
+                            "devices in use on this host: add some (zonepool device add %s ...)",
+                            name_with(p, k, copies), copies, name, name);
+                return;
+        }
+        if (rc == -EMFILE) {
+                pull_refuse(p, EMFILE,
+                            "volume %s keeps %u copies of each block, and a device of pool %s on "
+                            "this host allows too few open zones for volumes of one more number "
+                            "of copies",
+                            name_with(p, k, copies), copies, name);
+                return;
+        }
+        pool_get_status(pool, &st);
+        size_format(need, n);
+        size_format(st.available_by_copies[copies - 1], h);
+        pull_refuse(p, ENOSPC,
+                    rc == -EROFS ? "pool %s is read-only on this host (needs %s, has %s)"
+                                 : "pool %s is too full on this host: the volumes need %s with "
+                                   "what is reserved for them, it has %s for volumes of %u copies",
+                    name, n, h, copies);
+}
+
+static bool check_room(struct pull *p)
 {
         struct migrate *m = p->m;
 
         for (unsigned k = 0; k < p->offer.npools; k++) {
                 struct pool *pool = m->host.pool_by_name(m->host.ctx, p->offer.pools[k]);
-                struct pool_status st;
-                uint64_t need = 0, have;
+                struct volume_need need[POOL_MAX_GROUP_WIDTH] = {0};
+                uint64_t all = need_of(p, k, pool, need);
+                unsigned copies = 1;
+                int rc = pool_admits_volumes(pool, need, &copies);
 
-                pool_get_status(pool, &st);
-                have = st.available_bytes;
-                for (unsigned i = 0; i < p->offer.nvolumes; i++) {
-                        const struct peer_offer_volume *ov = &p->offer.volumes[i];
-                        struct volume_info info;
-                        if (ov->member.pool != k)
-                                continue;
-                        need += MAX(MIN(ov->allocated_bytes, ov->size_bytes), ov->reserved_bytes);
-                        struct volume *old = volume_by_uuid(pool, &ov->member.uuid);
-                        if (old) {
-                                volume_get_info(old, &info);
-                                have += MAX(info.allocated_bytes, info.reserved_bytes);
-                        }
-                }
-                if (st.readonly || need > have) {
-                        char n[16], h[16];
-                        size_format(need, n);
-                        size_format(have, h);
-                        pull_refuse(p, ENOSPC,
-                                    st.readonly ? "pool %s is read-only on this host (needs %s, "
-                                                  "has %s)"
-                                                : "pool %s is too full on this host: the "
-                                                  "volumes need %s with what is reserved for "
-                                                  "them, it has %s",
-                                    p->offer.pools[k], n, h);
+                if (rc < 0) {
+                        refuse_room(p, k, rc, all, copies, pool);
                         return false;
                 }
         }
@@ -250,7 +308,7 @@ static bool offer_fits(struct pull *p)
         for (unsigned i = 0; i < o->nvolumes; i++)
                 if (!check_volume(p, &o->volumes[i]))
                         return false;
-        return check_space(p);
+        return check_room(p);
 }
 
 static void make_stage(struct pull *p)

@@ -98,6 +98,7 @@ void pull_create_next(struct pull *p)
             .uuid = ov->member.uuid,
             .size_bytes = ov->size_bytes,
             .reserved_bytes = ov->reserved_bytes,
+            .copies = ov->copies,
             .owner = buf,
             .owner_len = owner_record_encode(&rec, buf),
         };

@@ -104,15 +104,17 @@ static struct pool *make_pool(struct t_host *h, const char *name, uint32_t nr_zo
         struct mem_device_spec spec = {.nr_zones = nr_zones, .zone_blocks = 64};
         struct pool_options options = POOL_OPTIONS_DEFAULT;
         struct pool_answer a = {0}, b = {0};
-        struct zdev *dev;
+        struct zdev *dev[T_DEVICES];
+        uint32_t n = MAX(h->ndevices, 1u);
         struct uuid uuid;
 
         pool_random(NULL, &uuid, sizeof(uuid));
-        CU_ASSERT_EQUAL_FATAL(mem_device_new(&spec, h->loop, &dev), 0);
-        pool_format(&dev, 1, name, &uuid, &pool_host, &options, &a, formatted);
+        for (uint32_t i = 0; i < n; i++)
+                CU_ASSERT_EQUAL_FATAL(mem_device_new(&spec, h->loop, &dev[i]), 0);
+        pool_format(dev, n, name, &uuid, &pool_host, &options, &a, formatted);
         t_until(h->loop, &a.done, 5);
         CU_ASSERT_EQUAL_FATAL(a.status, 0);
-        pool_import(&dev, 1, &pool_host, &options, &b, imported);
+        pool_import(dev, n, &pool_host, &options, &b, imported);
         t_until(h->loop, &b.done, 5);
         CU_ASSERT_EQUAL_FATAL(b.status, 0);
         return b.pool;
@@ -286,7 +288,8 @@ void t_host_init(struct t_host *h, struct loop *loop, int number, uint32_t nr_zo
         *h = (struct t_host){.loop = loop,
                              .number = number,
                              .incarnation = (uint64_t)number << 8,
-                             .max_pause_ns = h->max_pause_ns};
+                             .max_pause_ns = h->max_pause_ns,
+                             .ndevices = h->ndevices};
         list_init(&h->volumes);
         memset(h->uuid.b, 0x10 * number, sizeof(h->uuid.b));
         snprintf(h->address, sizeof(h->address), "127.0.0.1:%u", free_port());
@@ -348,11 +351,19 @@ static void first_made(void *ctx, int status, struct volume *vol)
 
 struct t_vol *t_vol_create(struct t_host *h, const char *pool, const char *name, uint64_t blocks)
 {
+        return t_vol_make(h, pool, name, blocks, 1, 0);
+}
+
+struct t_vol *t_vol_make(struct t_host *h, const char *pool, const char *name, uint64_t blocks,
+                         uint8_t copies, uint64_t reserved_blocks)
+{
         uint8_t record[OWNER_RECORD_MAX];
         struct pool_answer a = {0};
         struct volume_spec spec = {
             .name = name,
             .size_bytes = blocks * T_BLOCK,
+            .copies = copies,
+            .reserved_bytes = reserved_blocks * T_BLOCK,
             .owner = record,
             .owner_len = owner_record_initial(record),
         };

@@ -11,7 +11,7 @@
 #include "nvme/namespace.h"
 #include "t_suite.h"
 
-enum { T_POOLS = 2, T_VOLUMES = 4, T_BLOCK = 4096 };
+enum { T_POOLS = 2, T_VOLUMES = 4, T_BLOCK = 4096, T_DEVICES = 3 };
 
 struct t_host;
 
@@ -42,9 +42,11 @@ struct t_host {
         struct migrate *m;
         struct list volumes; /* t_vol */
         uint64_t max_pause_ns;
+        unsigned ndevices; /* of each pool, at most T_DEVICES; 0: 1 */
 };
 
-/* Makes the host's pools ("tank", "pond") and starts it. nr_zones of 64 blocks a pool. */
+/* Makes the host's pools ("tank", "pond") and starts it. nr_zones of 64 blocks a
+ * device; max_pause_ns and ndevices stay what they are. */
 void t_host_init(struct t_host *h, struct loop *loop, int number, uint32_t nr_zones);
 void t_host_start(struct t_host *h);
 /* Ends ownership, engine and controllers; the pools keep what is durable. */
@@ -52,6 +54,9 @@ void t_host_stop(struct t_host *h);
 void t_host_fini(struct t_host *h);
 
 struct t_vol *t_vol_create(struct t_host *h, const char *pool, const char *name, uint64_t blocks);
+/* The same with copies and a reservation. */
+struct t_vol *t_vol_make(struct t_host *h, const char *pool, const char *name, uint64_t blocks,
+                         uint8_t copies, uint64_t reserved_blocks);
 struct t_vol *t_vol_find(struct t_host *h, const char *pool, const char *name);
 void t_rings(struct t_vol *v, bool on, pid_t pid);
 /* Its QEMU has ended: rings off, connection closed. */

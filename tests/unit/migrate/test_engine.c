@@ -1,6 +1,7 @@
 /* src/migrate whole: volumes move between two hosts under a guest that writes, and what goes wrong
  * on the way leaves the guest where it was. */
 #include "migrate/owner/internal.h"
+#include "pool/internal.h"
 #include "t_host.h"
 
 #include <errno.h>
@@ -19,14 +20,21 @@ struct path {
 };
 static const struct path paths[2] = {{"tank", "v0"}, {"pond", "v1"}};
 
-static void setup(unsigned nvolumes, uint64_t blocks)
+static void setup_hosts(unsigned devices_a, unsigned devices_b)
 {
         CU_ASSERT_EQUAL_FATAL(loop_new(&loop), 0);
+        a.ndevices = devices_a;
+        b.ndevices = devices_b;
         t_host_init(&a, loop, 1, 48);
         t_host_init(&b, loop, 2, 48);
         a.peers[a.npeers++] = b.address;
         b.peers[b.npeers++] = a.address;
         rng = (struct rng){12345};
+}
+
+static void setup(unsigned nvolumes, uint64_t blocks)
+{
+        setup_hosts(1, 1);
         for (unsigned i = 0; i < nvolumes; i++) {
                 t_vol_create(&a, paths[i].pool, paths[i].name, blocks);
                 t_disk_init(&disk[i], blocks);
@@ -501,6 +509,101 @@ static void test_a_pool_that_is_too_full_is_refused_before_anything_is_made(void
         teardown(1);
 }
 
+static void properties(struct t_host *h, unsigned i, unsigned copies, uint64_t reserved_blocks)
+{
+        struct volume_info info;
+        struct pool_status st;
+
+        volume_get_info(vol(h, i)->vol, &info);
+        CU_ASSERT_EQUAL(info.copies, copies);
+        CU_ASSERT_EQUAL(info.reserved_bytes, reserved_blocks * T_BLOCK);
+        pool_get_status(volume_pool(vol(h, i)->vol), &st);
+        CU_ASSERT_EQUAL(st.copies, copies);
+        CU_ASSERT_EQUAL(st.rebuild_bytes, 0);
+}
+
+static void test_copies_and_reservations_travel_there_and_back(void)
+{
+        setup_hosts(2, 3);
+        t_vol_make(&a, "tank", "v0", 700, 2, 0);
+        t_vol_make(&a, "pond", "v1", 700, 1, 500);
+        t_disk_init(&disk[0], 700);
+        t_disk_init(&disk[1], 700);
+        start_guest(&a, 2);
+        guest_writes(&a, 2, 150);
+        for (int i = 0; i < 2; i++) {
+                hop(i ? &b : &a, i ? &a : &b, 2, 20);
+                properties(i ? &a : &b, 0, 2, 0);
+                properties(i ? &a : &b, 1, 1, 500);
+                /* what was promised is there: not a block of it is free for others */
+                struct pool_status st;
+                struct volume_info info;
+                volume_get_info(vol(i ? &a : &b, 1)->vol, &info);
+                pool_get_status(volume_pool(vol(i ? &a : &b, 1)->vol), &st);
+                CU_ASSERT_EQUAL(st.reserved_bytes,
+                                info.reserved_bytes - MIN(info.reserved_bytes, info.allocated_bytes));
+        }
+        teardown(2);
+}
+
+static void test_copies_that_a_pool_cannot_keep_are_refused_before_anything_is_made(void)
+{
+        char token[OWNER_TOKEN_TEXT];
+
+        setup_hosts(3, 1);
+        t_vol_make(&a, "tank", "v0", 300, 3, 0);
+        t_disk_init(&disk[0], 300);
+        start_guest(&a, 1);
+        guest_writes(&a, 1, 20);
+        offer(&a, token);
+        refused_with(&b, 1, ENODEV,
+                     "volume v0 keeps 3 copies of each block, and pool tank has fewer devices in "
+                     "use on this host: add some (zonepool device add tank ...)");
+        CU_ASSERT_PTR_NULL(vol(&b, 0));
+        guest_writes(&a, 1, 5);
+        CU_ASSERT_EQUAL(t_disk_wrong(&disk[0], vol(&a, 0)), 0);
+        teardown(1);
+}
+
+static void test_room_is_judged_for_all_copies(void)
+{
+        char token[OWNER_TOKEN_TEXT];
+        struct pool_status st;
+
+        setup_hosts(3, 2);
+        pool_get_status(b.pools[0], &st);
+        uint64_t two = st.available_by_copies[1] / T_BLOCK, n = two + (two / 2);
+        CU_ASSERT_TRUE(n < st.available_by_copies[0] / T_BLOCK);
+        t_vol_make(&a, "tank", "v0", n, 2, 0);
+        t_disk_init(&disk[0], n);
+        start_guest(&a, 1);
+        for (uint64_t at = 0; at + 50 <= n; at += 50)
+                CU_ASSERT_TRUE(t_disk_write(&disk[0], vol(&a, 0), at, 50));
+        offer(&a, token);
+        refused_with(&b, 1, ENOSPC, "pool tank is too full");
+        CU_ASSERT_PTR_NULL(vol(&b, 0));
+        teardown(1);
+}
+
+static void test_an_old_copy_with_other_copies_is_refused(void)
+{
+        char token[OWNER_TOKEN_TEXT];
+
+        setup_hosts(2, 2);
+        t_vol_make(&a, "tank", "v0", 300, 2, 0);
+        t_disk_init(&disk[0], 300);
+        start_guest(&a, 1);
+        guest_writes(&a, 1, 20);
+        hop(&a, &b, 1, 5);
+        vol(&a, 0)->vol->copies = 1; /* as if it had been made so */
+        offer(&b, token);
+        refused_with(&a, 1, EINVAL, "keeps 1 copies of each block, the volume 2");
+        vol(&a, 0)->vol->copies = 2;
+        offer(&b, token);
+        hop(&b, &a, 1, 5);
+        teardown(1);
+}
+
 static void test_hanging_up_cancels_and_the_guest_goes_on(void)
 {
         char token[OWNER_TOKEN_TEXT];
@@ -654,6 +757,10 @@ static const struct t_case cases[] = {
     T_CASE(test_an_offer_that_nobody_pulls_ends_by_its_age_or_with_its_guest),
     T_CASE(test_an_offer_whose_target_gave_up_ends),
     T_CASE(test_a_pool_that_is_too_full_is_refused_before_anything_is_made),
+    T_CASE(test_copies_and_reservations_travel_there_and_back),
+    T_CASE(test_copies_that_a_pool_cannot_keep_are_refused_before_anything_is_made),
+    T_CASE(test_room_is_judged_for_all_copies),
+    T_CASE(test_an_old_copy_with_other_copies_is_refused),
     T_CASE(test_hanging_up_cancels_and_the_guest_goes_on),
     T_CASE(test_a_copy_begun_again_for_the_same_token_is_whole),
     T_CASE(test_a_paused_guest_moves_by_what_its_release_announced),

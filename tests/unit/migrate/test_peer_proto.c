@@ -87,6 +87,7 @@ static struct peer_frame full_offer(void)
                 v->size_bytes = VOLUME_MAX_BYTES;
                 v->allocated_bytes = 4096;
                 v->reserved_bytes = 512;
+                v->copies = (uint8_t)(1 + i % 3);
                 memset(v->name, 'v', VOLUME_NAME_MAX);
         }
         for (int i = 0; i < OWNER_MAX_HOSTS; i++) {
@@ -116,6 +117,12 @@ static void test_the_largest_offer_comes_back_and_nonsense_in_one_is_refused(voi
         f.has.offer.volumes[3].reserved_bytes = VOLUME_MAX_BYTES + 512;
         CU_ASSERT_EQUAL(round_trip(&f, &bytes), -EPROTO);
         free(bytes);
+        for (uint8_t none = 0; none <= 4; none += 4) {
+                f = full_offer();
+                f.has.offer.volumes[3].copies = none;
+                CU_ASSERT_EQUAL(round_trip(&f, &bytes), -EPROTO);
+                free(bytes);
+        }
         f = full_offer();
         f.has.offer.volumes[3].member.epoch_before = UINT64_MAX;
         CU_ASSERT_EQUAL(round_trip(&f, &bytes), -EPROTO);
