@@ -17,6 +17,7 @@
 #include "pool/member/member.h"
 #include "pool/member/mover.h"
 #include "pool/member/scrub.h"
+#include "pool/member/stall.h"
 #include "pool/pdev.h"
 #include "pool/pool.h"
 #include "pool/root/checkpoint.h"
@@ -151,8 +152,10 @@ struct pool {
         struct pio kick; /* stands in for a missing host wake-up */
         bool kicking;
         uint32_t ops; /* device operations in flight */
+        struct list flights; /* and what drivers have of them, the oldest first */
+        uint64_t stall_ns, stall_tick_ns; /* the clock of stall.h; the last tick */
+        uint32_t nstalled; /* devices */
         struct deferred *when_idle; /* called when there is none any more */
-        uint32_t resets;
         uint64_t last_ckpt_ns;
         uint64_t user_since; /* user blocks written since the last checkpoint, */
         uint64_t log_since; /* and all blocks */
@@ -173,7 +176,6 @@ enum { NQUEUES = NCLASSES * POOL_MAX_GROUP_WIDTH };
         for (unsigned q##_at = 0; q##_at < NQUEUES && ((q) = queue_at(pool, q##_at), true);        \
              q##_at++)
 
-void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p);
 void pool_defer(struct pool *pool, struct deferred *d);
 /* Does all that has become possible. Never calls back to the user (but for events). */
 void pool_poll(struct pool *pool);

@@ -1,10 +1,11 @@
-/* Member devices as the pool sees them, its own device operations, and calls it makes later. */
+/* Member devices as the pool sees them. */
 #ifndef ZONEPOOL_POOL_PDEV_H
 #define ZONEPOOL_POOL_PDEV_H
 
 #include "base/list.h"
 #include "base/uuid.h"
 #include "pool/device.h"
+#include "pool/pio.h"
 #include "pool/pool.h"
 
 struct pool;
@@ -40,6 +41,9 @@ struct pdev {
         uint32_t label_failures, flush_failures; /* in a row */
         uint32_t failures; /* of writes, in a row */
         bool failed_event;
+        bool stalled; /* an operation of it is overdue */
+        uint64_t heard_ns; /* pool.stall_ns when it last answered */
+        uint32_t resets; /* under way */
         uint32_t ring_zone; /* label ring: zone in use, */
         uint32_t ring_wp; /* its end, */
         uint32_t ring_cap; /* blocks of it that are used before the other zone's turn */
@@ -66,27 +70,16 @@ static inline bool pdev_holds(const struct pdev *d)
         return d->state == POOL_DEVICE_MEMBER || d->state == POOL_DEVICE_LEAVING;
 }
 
+/* It is in use, and what is asked of it does not come back for now. */
+static inline bool pdev_slow(const struct pdev *d)
+{
+        return d->stalled && !d->error;
+}
+
 /* Data may be placed there. */
 static inline bool pdev_takes(const struct pdev *d)
 {
         return d->dev && !d->error && !d->returning && d->state == POOL_DEVICE_MEMBER;
 }
-
-/* One device operation of the pool's own. cb may free what contains it. */
-struct pio {
-        struct zdev_io io;
-        struct iovec iov;
-        struct pool *pool; /* NULL while there is none */
-        struct zdev *dev;
-        void (*cb)(struct pio *p, int status);
-        void *ctx;
-};
-
-/* A call to be made from the next turn: callbacks are never made from inside the call that started
- * the operation. */
-struct deferred {
-        struct list node;
-        void (*call)(struct deferred *d);
-};
 
 #endif

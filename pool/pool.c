@@ -1,8 +1,8 @@
 /* Life of a pool in RAM: device operations, deferred calls, the one place where "something may have
  * become possible" is acted on (pool_poll), status. See pool.h.
  *
- * Every completion comes in through pio_done: it runs its callback, then pool_settle makes the
- * deferred calls and polls. The pool is freed at the end of that, never below it.
+ * Every completion (pio.c) runs its callback, then pool_settle makes the deferred calls and polls.
+ * The pool is freed at the end of that, never below it.
  *
  * A call that must not come back from inside is deferred. To be woken for it the host's wake is
  * used; without one, a zone report stands in: an operation that completes soon and changes nothing.
@@ -14,38 +14,6 @@
 #include <string.h>
 
 static const uint64_t checkpoint_after_ns = UINT64_C(30) * 1000 * 1000 * 1000;
-
-static void pio_done(struct zdev_io *io, int status)
-{
-        struct pio *p = container_of(io, struct pio, io);
-        struct pool *pool = p->pool;
-
-        /* of a pool that was given up meanwhile: what it belonged to is freed with the last one */
-        bool late = pool && pool->dead && !pool->closing;
-
-        p->dev->inflight--;
-        if (pool) {
-                pool->ops--;
-                pool->completing = true;
-        }
-        if (!late)
-                p->cb(p, status);
-        if (pool) {
-                pool->completing = false;
-                pool_settle(pool);
-        }
-}
-
-void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p)
-{
-        p->pool = pool;
-        p->dev = dev;
-        dev->inflight++;
-        p->io.done = pio_done;
-        if (pool)
-                pool->ops++;
-        zdev_submit(dev, &p->io);
-}
 
 static void kicked(struct pio *p, int status)
 {
@@ -62,15 +30,16 @@ static void wake(struct pool *pool)
                 pool->host.wake(pool->host.ctx, pool);
                 return;
         }
-        uint32_t i = 0;
-        while (i < pool->ndevs && !pool->devs[i].dev)
-                i++;
-        if (pool->kicking || i == pool->ndevs)
+        const struct pdev *d = NULL;
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                if (pool->devs[i].dev && (!d || d->stalled))
+                        d = &pool->devs[i];
+        if (pool->kicking || !d)
                 return;
         pool->kicking = true;
         pool->kick.cb = kicked;
         pool->kick.io = (struct zdev_io){.op = ZDEV_REPORT, .nblocks = 1, .report = &scrap};
-        pio_submit(pool, pool->devs[i].dev, &pool->kick);
+        pio_submit(pool, d->dev, &pool->kick);
 }
 
 void pool_defer(struct pool *pool, struct deferred *d)
@@ -239,6 +208,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
         for (int i = 0; i < TREE_BUCKETS; i++)
                 list_init(&pool->trees[i]);
         list_init(&pool->inflight);
+        list_init(&pool->flights);
         list_init(&pool->volumes);
         list_init(&pool->nodes);
         list_init(&pool->creating);
@@ -273,6 +243,7 @@ void pool_free(struct pool *pool)
         if (!pool)
                 return;
         stream_free_all(pool);
+        pio_forget_all(pool);
         ckpt_free(pool);
         clean_fini(pool);
         struct volume *node;
@@ -376,6 +347,7 @@ void pool_tick(struct pool *pool)
             now - pool->last_ckpt_ns >= checkpoint_after_ns)
                 ckpt_start(pool, NULL);
         clean_tick(pool, now);
+        stall_tick(pool, now);
         pool_settle(pool);
 }
 
@@ -383,6 +355,7 @@ uint64_t pool_next_tick_ns(const struct pool *pool)
 {
         uint64_t next = MIN(mover_next_ns(pool), scrub_next_ns(pool));
 
+        next = MIN(next, stall_next_ns(pool));
         if (!list_empty(&pool->deferred))
                 return 0;
         if (pool->running && (pool->ndirty || pool->log_since))
@@ -489,6 +462,7 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
             .state = d->state,
             .removing = d->removing,
             .drained = d->drained,
+            .stalled = d->stalled,
             .leaving_bytes = d->leaving_blocks * ZP_BLOCK,
             .stuck_bytes = d->stuck_blocks * ZP_BLOCK,
         };

@@ -49,6 +49,9 @@ enum pool_event_kind {
         POOL_EVENT_HEALED, /* a block of volume, or of tables (NULL), was wrong on device and is
                               written anew */
         POOL_EVENT_READONLY, /* metadata can no longer be written; status: why */
+        POOL_EVENT_DEVICE_STALLED, /* device: an operation does not come back; it is waited for, and
+                                      what can goes elsewhere */
+        POOL_EVENT_DEVICE_ANSWERS, /* device: it did, it is used as before */
         POOL_EVENT_DEVICE_EMPTY, /* device: nothing is left on it, and it stays so */
         POOL_EVENT_DEVICE_STUCK, /* device: what is left cannot be read, so it cannot leave */
         POOL_EVENT_SCRUBBED, /* a scrub is through; block: how many are damaged */
@@ -90,6 +93,8 @@ struct pool_options {
                                          0: default 50 */
         uint64_t table_cache_bytes; /* RAM for pages of the block tables, see
                                        pool_set_table_cache; 0: no cap */
+        uint32_t stall_ms; /* a device with an operation older than that is stalled; 0: default 5000
+                            */
 };
 
 #define POOL_OPTIONS_DEFAULT ((struct pool_options){.checksums = true})
@@ -178,6 +183,7 @@ struct pool_device_status {
         uint32_t empty_zones, open_zones, full_zones, bad_zones;
         int error; /* 0, or why it is out of use */
         bool missing; /* not there at all */
+        bool stalled; /* an operation of it does not come back */
         uint64_t stale_bytes; /* live data whose copy here is not read, until it is rebuilt */
 };
 

@@ -9,6 +9,9 @@
  * that is not the first of its kind hands its items to that; the first takes over the open group
  * of an idle lane of its kind. So more classes and lanes never need more groups than one of each
  * kind would.
+ *
+ * Lanes that write to a device that stalls are passed over: the first of the others takes what
+ * there is, into a group elsewhere, besides those that wait. Where none can be had they all wait.
  */
 #include "pool/internal.h"
 
@@ -87,11 +90,38 @@ bool stream_kind_idle(struct pool *pool, const struct stream *s)
         return true;
 }
 
-/* An open group that nobody writes to now, of another lane of the stream. */
-static struct group *idle_group(struct stream *s)
+/* It waits for a device that stalls, or would. */
+static bool lane_stalled(const struct pool *pool, const struct stream *s)
+{
+        const struct batch *b = s->inflight ? s->inflight : list_first(&s->ready, struct batch, node);
+
+        return pool->nstalled && ((b && group_stalled(pool, b->group)) ||
+                                  (s->open && group_stalled(pool, s->open)));
+}
+
+/* Some lane of the stream has a group to write to, */
+static bool stream_goes(const struct pool *pool, const struct stream *s)
 {
         for (s = s->queue; s; s = s->next)
-                if (s->open && !lane_busy(s))
+                if (s->open && !lane_stalled(pool, s))
+                        return true;
+        return false;
+}
+
+/* or writes. */
+static bool stream_moves(const struct pool *pool, const struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                if ((s->open || lane_busy(s)) && !lane_stalled(pool, s))
+                        return true;
+        return false;
+}
+
+/* An open group that nobody writes to now, of another lane of the stream. */
+static struct group *idle_group(const struct pool *pool, struct stream *s)
+{
+        for (s = s->queue; s; s = s->next)
+                if (s->open && !lane_busy(s) && !group_stalled(pool, s->open))
                         return steal_ptr(&s->open);
         return NULL;
 }
@@ -103,7 +133,7 @@ static struct group *take_over(struct pool *pool, const struct stream *to)
 
         for (int c = 0; c < NCLASSES && !g; c++)
                 if (class_kind((enum cls)c) == class_kind(to->cls))
-                        g = idle_group(pool_stream(pool, (enum cls)c, to->copies));
+                        g = idle_group(pool, pool_stream(pool, (enum cls)c, to->copies));
         return g;
 }
 
@@ -114,7 +144,7 @@ static void make_slot(struct pool *pool, const struct stream *s)
         for (int n = 1; n <= POOL_MAX_GROUP_WIDTH; n++) {
                 for (int c = 0; n != s->copies && !pool->volumes_of[n] && c < NCLASSES; c++) {
                         struct stream *other = pool_stream(pool, (enum cls)c, (uint32_t)n);
-                        struct group *g = c == CLASS_TABLE ? NULL : idle_group(other);
+                        struct group *g = c == CLASS_TABLE ? NULL : idle_group(pool, other);
                         if (g) {
                                 group_retire(pool, g);
                                 return;
@@ -161,6 +191,17 @@ bool stream_records_first(struct pool *pool, struct stream *s)
         return any;
 }
 
+/* The lane that takes what there is, however little: the first, or the first that does not wait for
+ * a device that stalls. */
+static bool lane_leads(const struct pool *pool, const struct stream *s)
+{
+        const struct stream *lead = s->queue;
+
+        while (lead && lane_stalled(pool, lead))
+                lead = lead->next;
+        return s == (lead ? lead : s->queue);
+}
+
 /* The lane has a group to write to. */
 static bool find_group(struct pool *pool, struct stream *s)
 {
@@ -170,14 +211,14 @@ static bool find_group(struct pool *pool, struct stream *s)
                 s->open = group_open(pool, s, stream_records_first(pool, s));
         if (s->open)
                 return true;
-        if (s != s->queue)
+        if (!lane_leads(pool, s))
                 return false;
-        s->open = s == first ? take_over(pool, s) : idle_group(s);
-        if (s->open || stream_has_group(s))
+        s->open = s->queue == first ? take_over(pool, s) : idle_group(pool, s);
+        if (s->open || stream_goes(pool, s))
                 return s->open;
-        if (s != first)
-                hand_over(pool, s, first);
-        else if (pool->no_slot && s->cls != CLASS_TABLE)
+        if (s->queue != first && (!stream_has_group(s) || stream_goes(pool, first)))
+                hand_over(pool, s->queue, first);
+        else if (pool->no_slot && s->cls != CLASS_TABLE && !stream_has_group(s))
                 make_slot(pool, s);
         return false;
 }
@@ -190,23 +231,25 @@ static bool gathers(struct pool *pool, const struct stream *q)
                stream_busy(pool_stream(pool, CLASS_USER, q->copies));
 }
 
-static bool may_take(struct pool *pool, const struct stream *s)
+static bool may_take(struct pool *pool, const struct stream *s, bool waits)
 {
         const struct stream *q = s->queue;
 
-        if (list_empty(&q->items) || (s != q && q->nitems < LANE_ITEMS))
+        if (list_empty(&q->items))
+                return false;
+        if (q->nitems < LANE_ITEMS && !lane_leads(pool, s) && !(waits && s->open))
                 return false;
         if (class_is_user(s->cls) && (clean_behind(pool) || gathers(pool, q)))
                 return false;
         return pool->ckpt.state <= CKPT_SETTLING || pool->ndirty < 2 * space_dirty_limit(pool);
 }
 
-static void lane_kick(struct pool *pool, struct stream *s)
+static void lane_kick(struct pool *pool, struct stream *s, bool waits)
 {
         while (!s->inflight && !pool->frozen && !(s->cls == CLASS_TABLE && pool->table_finishing)) {
                 struct batch *b = list_first(&s->ready, struct batch, node);
                 if (!b) {
-                        if (!may_take(pool, s) || !find_group(pool, s) || !batch_make(pool, s))
+                        if (!may_take(pool, s, waits) || !find_group(pool, s) || !batch_make(pool, s))
                                 return;
                         continue;
                 }
@@ -228,8 +271,13 @@ void stream_kick(struct pool *pool, struct stream *s)
 {
         if (pool->completing)
                 return;
-        for (s = s->queue; s; s = s->next)
-                lane_kick(pool, s);
+        struct stream *q = s->queue;
+        for (s = q; s; s = s->next)
+                if (!lane_stalled(pool, s))
+                        lane_kick(pool, s, false);
+        /* what no other takes waits with the device */
+        for (s = pool->nstalled && !stream_moves(pool, q) ? q : NULL; s; s = s->next)
+                lane_kick(pool, s, true);
 }
 
 void stream_kick_all(struct pool *pool)

@@ -632,14 +632,17 @@ void ckpt_poll(struct pool *pool)
 {
         struct ckpt *c = &pool->ckpt;
 
-        if (c->state == CKPT_IDLE && pool->running && !pool->readonly) {
+        if (c->state == CKPT_IDLE && pool->running && !pool->readonly && !stall_silent(pool)) {
                 if (c->root_stands && worth_releasing(pool))
                         release(pool);
                 if (c->state == CKPT_IDLE && due(pool))
                         ckpt_start(pool, NULL);
         }
-        if (c->state == CKPT_FREEZING && list_empty(&pool->inflight) && room_ready(pool))
-                freeze(pool);
+        if (c->state == CKPT_FREEZING) { /* a silent device would be waited for, and all with it */
+                pool->frozen = !stall_silent(pool);
+                if (pool->frozen && list_empty(&pool->inflight) && room_ready(pool))
+                        freeze(pool);
+        }
         if (c->state != CKPT_PAGES)
                 return;
         if (pool->table_failed) {

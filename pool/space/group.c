@@ -215,7 +215,7 @@ static void reset_done(struct pio *p, int status)
 
         pool_release(r);
         g->resetting = false;
-        pool->resets--;
+        group_dev(pool, g)->resets--;
         if (status < 0) {
                 pool_device_error(pool, group_dev(pool, g), status);
                 if (g->counted || g->state == GROUP_PARKED) /* else it waits for its device */
@@ -229,13 +229,25 @@ static void reset_done(struct pio *p, int status)
                 g->needs_reset = false;
 }
 
+/* Under way, but for those of devices that stall. */
+static uint32_t resets(const struct pool *pool)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                n += pool->devs[i].stalled ? 0 : pool->devs[i].resets;
+        return n;
+}
+
 void group_start_resets(struct pool *pool)
 {
         if (pool->count.free == pool->count.ready)
                 return;
-        for (uint32_t i = 0; i < pool->ngroups && pool->resets < RESETS_AT_ONCE; i++) {
+        for (uint32_t i = 0; i < pool->ngroups && resets(pool) < RESETS_AT_ONCE; i++) {
                 struct group *g = pool->groups[i];
                 if (g->state != GROUP_FREE || !g->needs_reset || g->resetting || g->refs)
+                        continue;
+                if (group_dev(pool, g)->stalled)
                         continue;
                 if (!g->counted || (g->behind && g->behind->refs))
                         continue;
@@ -247,7 +259,7 @@ void group_start_resets(struct pool *pool)
                 r->pio.cb = reset_done;
                 r->pio.io = (struct zdev_io){.op = ZDEV_RESET, .zone = g->member[0].zone};
                 g->resetting = true;
-                pool->resets++;
+                group_dev(pool, g)->resets++;
                 pio_submit(pool, group_dev(pool, g)->dev, &r->pio);
         }
 }
@@ -293,6 +305,21 @@ static uint32_t count_open(const struct pool *pool, enum cls kind, uint32_t copi
         return n;
 }
 
+/* Those that do not wait for a device that stalls. */
+static uint32_t count_going(const struct pool *pool, enum cls kind, uint32_t copies)
+{
+        uint32_t n = count_open(pool, kind, copies, NULL);
+        const struct stream *q;
+
+        for_each_queue (q, pool) {
+                if (!pool->nstalled || class_kind(q->cls) != kind || copies != q->copies)
+                        continue;
+                for (const struct stream *s = q; s; s = s->next)
+                        n -= s->open && group_stalled(pool, s->open);
+        }
+        return n;
+}
+
 /* Open groups that are more than one of each kind and number of copies. */
 static uint32_t extra_open(const struct pool *pool)
 {
@@ -313,7 +340,7 @@ static bool may_open(const struct pool *pool, const struct stream *s, bool recor
         enum cls kind = class_kind(s->cls);
         const uint64_t cap = pool->max_cap;
 
-        if (kind != CLASS_TABLE && count_open(pool, kind, s->copies, NULL))
+        if (kind != CLASS_TABLE && count_going(pool, kind, s->copies))
                 return groups_free_blocks(pool) > (keep_free[CLASS_USER] + 2u) * cap &&
                        extra_open(pool) < space_extra_groups(pool);
         if (groups_free_blocks(pool) > (records ? KEEP_FROM_RECORDS : keep_free[kind]) * cap)
@@ -365,7 +392,7 @@ bool group_has_slot(const struct pool *pool, const struct pdev *d, const struct 
                 return true;
         if (kind == CLASS_USER && !count_open(pool, CLASS_CLEAN, 0, d))
                 need++;
-        if (count_open(pool, kind, s->copies, NULL))
+        if (count_going(pool, kind, s->copies))
                 need = MAX(need, 1 + none_open(pool));
         return d->active + need + 2 <= limit;
 }
@@ -382,8 +409,9 @@ static uint32_t own_open(const struct stream *s, const struct pdev *d)
 /* Most free groups, less where the stream has open groups already; in turn among equals. NULL too
  * where far more is free on a device whose open zones are all taken: what is open there already is
  * to be used. Mirrored groups go strictly where most is free, or what is left of the largest device
- * finds no partner in the end (space.c counts with that). None of `but`. */
-static struct pdev *choose_device(struct pool *pool, const struct stream *s,
+ * finds no partner in the end (space.c counts with that). None of `but`, none that stalls but where
+ * `waits`. */
+static struct pdev *choose_device(struct pool *pool, const struct stream *s, bool waits,
                                   struct pdev *const *but, unsigned nbut)
 {
         struct pdev *best = NULL;
@@ -396,7 +424,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                 bool taken = false;
                 for (unsigned k = 0; k < nbut; k++)
                         taken |= but[k] == d;
-                if (taken || !pdev_takes(d) || !d->nfree)
+                if (taken || !pdev_takes(d) || !d->nfree || (d->stalled && !waits))
                         continue;
                 uint64_t share =
                     ((uint64_t)d->nfree << 16) / (mirrored ? 1 : 1 + 2 * own_open(s, d));
@@ -408,7 +436,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s,
                         best_share = share;
                 }
         }
-        bool other = count_open(pool, class_kind(s->cls), s->copies, NULL);
+        bool other = count_going(pool, class_kind(s->cls), s->copies);
         return other && blocked > (mirrored ? 1 : 2) * best_share ? NULL : best;
 }
 
@@ -449,6 +477,18 @@ static struct group *take_zone(struct pool *pool, struct pdev *d, enum group_sta
         return g;
 }
 
+/* So many devices for the stream's next group. */
+static bool choose_devices(struct pool *pool, const struct stream *s, bool waits,
+                           struct pdev **ret_on, unsigned width)
+{
+        for (unsigned k = 0; k < width; k++) {
+                ret_on[k] = choose_device(pool, s, waits, ret_on, k);
+                if (!ret_on[k])
+                        return false;
+        }
+        return true;
+}
+
 struct group *group_open(struct pool *pool, const struct stream *s, bool records)
 {
         struct pdev *on[POOL_MAX_GROUP_WIDTH] = {NULL};
@@ -460,11 +500,11 @@ struct group *group_open(struct pool *pool, const struct stream *s, bool records
         /* short of a copy only when that is on record; tables are what puts it there */
         if (width < copies && pool->unrecorded && s->cls != CLASS_TABLE)
                 return NULL;
-        for (unsigned k = 0; k < width; k++) {
-                on[k] = choose_device(pool, s, on, k);
-                if (!on[k])
-                        return NULL;
-        }
+        /* one that waits is better than none, and no better than another one */
+        if (!choose_devices(pool, s, false, on, width) &&
+            (!pool->nstalled || count_open(pool, class_kind(s->cls), s->copies, NULL) ||
+             !choose_devices(pool, s, true, on, width)))
+                return NULL;
         pool->next_dev = (on[0]->index + 1) % pool->ndevs;
         struct group *g = take_zone(pool, on[0], GROUP_OPEN);
         for (unsigned k = 1; k < width; k++) {

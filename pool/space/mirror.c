@@ -25,7 +25,9 @@ int member_pick(const struct pool *pool, const struct group *g, uint32_t end, un
                         continue;
                 }
                 const struct pdev *b = member_dev(pool, g, (unsigned)best);
-                if (!d->error != !b->error ? !d->error : d->dev->inflight < b->dev->inflight)
+                if (!d->error != !b->error    ? !d->error
+                    : d->stalled != b->stalled ? b->stalled
+                                               : d->dev->inflight < b->dev->inflight)
                         best = (int)k;
         }
         return best;

@@ -22,7 +22,8 @@ static inline bool member_good(const struct group *g, unsigned k, uint32_t end)
 }
 
 /* A member to read blocks up to `end` from, none of those in `tried` (a bit each). Devices in use
- * come before others, among these the one with least in flight; -1: none is left. */
+ * come before others, among these those that do not stall, then the one with least in flight; -1:
+ * none is left. */
 int member_pick(const struct pool *pool, const struct group *g, uint32_t end, unsigned tried);
 /* Members on devices in use that hold all of the group. */
 unsigned members_whole(const struct pool *pool, const struct group *g);

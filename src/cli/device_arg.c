@@ -79,6 +79,10 @@ static const char *state_of(const json_t *dev)
         }
         if (json_is_string(json_object_get(dev, "error")))
                 return cli_text_of(dev, "error");
+        if (json_is_true(json_object_get(dev, "stalled"))) {
+                snprintf(out, sizeof(text[0]), "%s, stalled", state);
+                return out;
+        }
         if (cli_number_of(dev, "stale_bytes") && !strcmp(state, "member")) {
                 snprintf(out, sizeof(text[0]), "member, %s of it stale",
                          cli_size_of(dev, "stale_bytes"));

@@ -230,6 +230,21 @@ static void device_failed(struct dpool *p, struct pool *pool, const struct pool_
                       e->device, -e->status);
 }
 
+static void device_stalls(struct dpool *p, struct pool *pool, const struct pool_event *e)
+{
+        bool stalls = e->kind == POOL_EVENT_DEVICE_STALLED;
+        struct pool_device_status dev;
+
+        dpool_device_status(p, pool, e->device, &dev);
+        if (stalls)
+                log_warn("pool", "%s: device %s stalls: what it was asked does not come back",
+                         p->spec.name, dev.path);
+        else
+                log_info("pool", "%s: device %s answers again", p->spec.name, dev.path);
+        eventlog_emit(stalls ? "device-stalled" : "device-answers", "\"pool\":\"%s\",\"device\":%u",
+                      p->spec.name, e->device);
+}
+
 static void device_healed(const struct dpool *p, const struct pool_event *e, const char *volume)
 {
         struct pool_device_status dev;
@@ -294,6 +309,10 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 break;
         case POOL_EVENT_DEVICE_FAILED:
                 device_failed(p, pool, e);
+                break;
+        case POOL_EVENT_DEVICE_STALLED:
+        case POOL_EVENT_DEVICE_ANSWERS:
+                device_stalls(p, pool, e);
                 break;
         case POOL_EVENT_CORRUPTION:
                 log_error("pool",

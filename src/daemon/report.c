@@ -33,7 +33,7 @@ static json_t *device_json(const char *path, const char *uuid, const struct pool
                            const char *state)
 {
         return json_pack(
-            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:o}",
+            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:b}",
             "path", path, "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
             u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
             (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones, "full_zones",
@@ -41,7 +41,7 @@ static json_t *device_json(const char *path, const char *uuid, const struct pool
             dev->error ? json_string(strerror(-dev->error)) : json_null(), "state", state,
             "live_bytes", u64(dev->live_bytes), "leaving_bytes", u64(dev->leaving_bytes),
             "stuck_bytes", u64(dev->stuck_bytes), "waiting", dev->waiting, "missing", dev->missing,
-            "stale_bytes", u64(dev->stale_bytes));
+            "stale_bytes", u64(dev->stale_bytes), "stalled", dev->stalled);
 }
 
 static json_t *device_open(const struct pool_device_status *dev)

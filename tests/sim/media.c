@@ -326,6 +326,7 @@ struct zdev *media_power_on(struct media *m)
         m->dev.inflight = 0;
         snprintf(m->dev.path, sizeof(m->dev.path), "sim%u", m->index);
         m->on = true;
+        m->ever_stalled = false;
         return &m->dev;
 }
 

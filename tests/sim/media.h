@@ -49,6 +49,7 @@ void media_return(struct media *m);
 /* It completes nothing until so many operations of other devices have. */
 void media_stall(struct media *m, uint32_t completions);
 bool media_stalled(const struct media *m);
+bool media_ever_stalled(const struct media *m); /* since power-up */
 /* A bit of that block is not what was written any more. */
 void media_rot(struct media *m, uint32_t zone, uint64_t block);
 

@@ -49,7 +49,7 @@ struct media {
         uint64_t next_event;
         uint64_t fingerprint;
         uint64_t stalled_until; /* sim.completions */
-        bool on, lost;
+        bool on, lost, ever_stalled;
 };
 
 static inline uint8_t *media_bytes(struct media *m, uint32_t zone, uint64_t block)

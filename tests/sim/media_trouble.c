@@ -67,6 +67,7 @@ void media_return(struct media *m)
 
 void media_stall(struct media *m, uint32_t completions)
 {
+        m->ever_stalled |= completions != 0;
         if (completions)
                 sim_trace(m->sim, "dev %u: stalls for %u completions", m->index, completions);
         m->stalled_until = m->sim->completions + completions;
@@ -75,6 +76,11 @@ void media_stall(struct media *m, uint32_t completions)
 bool media_stalled(const struct media *m)
 {
         return m->stalled_until > m->sim->completions;
+}
+
+bool media_ever_stalled(const struct media *m)
+{
+        return m->ever_stalled;
 }
 
 void media_rot(struct media *m, uint32_t zone, uint64_t block)

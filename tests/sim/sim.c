@@ -204,6 +204,10 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 sim->failed = true;
                 sim_trace(sim, "event: device %u failed", e->device);
                 break;
+        case POOL_EVENT_DEVICE_STALLED:
+        case POOL_EVENT_DEVICE_ANSWERS:
+                trouble_told(sim, pool, e);
+                break;
         case POOL_EVENT_CORRUPTION:
                 /* read in vain, twice */
                 if ((sim->rotten && !sim->least_copies) || (sim->faults && e->status == -EIO))
@@ -307,6 +311,9 @@ static void choose_options(struct sim *sim)
         static const uint64_t caches[] = {0, 0, 1, 30000, 100000, 300000};
         sim->options.table_cache_bytes = caches[sim_below(sim, ARRAY_SIZE(caches))];
         sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
+        /* a stall of so many completions takes a fraction of a second */
+        static const uint32_t stalls[] = {0, 20, 100};
+        sim->options.stall_ms = sim->least_copies ? stalls[sim->seed % ARRAY_SIZE(stalls)] : 0;
         sim->host = (struct pool_host){
             .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
         if (sim_chance(sim, 1, 2))

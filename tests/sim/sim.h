@@ -93,6 +93,7 @@ struct sim {
         struct oracle *oracle;
         struct work *work;
 
+        uint64_t stalls; /* that the pool told of */
         uint64_t states; /* crash states that were recovered and verified */
         uint64_t user_ops; /* completed */
         uint64_t cleaned; /* bytes, over all power-ups */

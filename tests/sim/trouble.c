@@ -107,3 +107,18 @@ void trouble_wake(struct sim *sim)
                 if (media_stalled(sim->media[i]))
                         media_stall(sim->media[i], 0);
 }
+
+void trouble_told(struct sim *sim, struct pool *pool, const struct pool_event *e)
+{
+        bool stalls = e->kind == POOL_EVENT_DEVICE_STALLED, some = sim->slow_permille;
+        for (uint32_t i = 0; i < sim->nmedia; i++)
+                some |= media_ever_stalled(sim->media[i]);
+        struct pool_device_status st;
+        pool_get_device_status(pool, e->device, &st);
+        if (st.stalled != stalls)
+                sim_fail(sim, "device %u: its status is not what the event says", e->device);
+        if (stalls && !some)
+                sim_fail(sim, "device %u is said to stall, and none does", e->device);
+        sim_trace(sim, "event: device %u %s", e->device, stalls ? "stalls" : "answers");
+        sim->stalls += stalls;
+}

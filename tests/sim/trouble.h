@@ -16,5 +16,7 @@ void trouble_step(struct sim *sim);
 /* Whether what is in flight on devices that stall is to be completed all the same: nothing else is
  * left to happen. */
 void trouble_wake(struct sim *sim);
+/* An event of the pool: a device stalls, or answers again. */
+void trouble_told(struct sim *sim, struct pool *pool, const struct pool_event *e);
 
 #endif

@@ -1,0 +1,235 @@
+/* A device that stalls: what it was asked does not come back, for a while or for good. */
+#include "t_pool.h"
+
+#include "tests/t_suite.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCKS = 200, ZONES = 24, ZONE_BLOCKS = 64 };
+
+/* ---- requests that nobody waits for ---- */
+
+struct ask {
+        struct volume_io io;
+        struct iovec iov;
+        uint8_t *buf; /* of its own: whoever touches it when the request is over is found */
+        bool done;
+        int status;
+};
+
+static void asked(struct volume_io *io, int status)
+{
+        struct ask *a = container_of(io, struct ask, io);
+
+        a->done = true;
+        a->status = status;
+}
+
+static struct ask *ask(struct t_pool *t, enum volume_op op, uint64_t block, uint64_t version)
+{
+        struct ask *a = calloc(1, sizeof(*a));
+
+        a->buf = malloc(ZP_BLOCK);
+        t_fill(a->buf, 1, block, version);
+        a->iov = (struct iovec){a->buf, ZP_BLOCK};
+        a->io = (struct volume_io){.op = op,
+                                   .offset_bytes = op == VOLUME_FLUSH ? 0 : block * ZP_BLOCK,
+                                   .length_bytes = op == VOLUME_FLUSH ? 0 : ZP_BLOCK,
+                                   .iov = &a->iov,
+                                   .niov = op == VOLUME_FLUSH ? 0 : 1,
+                                   .done = asked};
+        if (op == VOLUME_READ)
+                memset(a->buf, 0, ZP_BLOCK);
+        volume_submit(volume_by_name(t->pool, "disk"), &a->io);
+        t_drive(t);
+        return a;
+}
+
+static bool reads_as(const struct ask *a, uint64_t block, uint64_t version)
+{
+        uint8_t want[ZP_BLOCK];
+
+        t_fill(want, 1, block, version);
+        return a->done && a->status == 0 && !memcmp(a->buf, want, ZP_BLOCK);
+}
+
+/* It is over, one way or another; returns how. */
+static int over(struct ask *a)
+{
+        int status = a->done ? a->status : -EINPROGRESS;
+
+        CU_ASSERT(a->done);
+        free(a->buf);
+        free(a);
+        return status;
+}
+
+static struct volume *pool_of(struct t_pool *t, uint32_t ndevs, uint8_t copies)
+{
+        struct volume *vol = NULL;
+
+        t_pool_new(t, ndevs, ZONES, ZONE_BLOCKS);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", BLOCKS * ZP_BLOCK, copies, &vol), 0);
+        t_write_all(t, BLOCKS, 1);
+        CU_ASSERT_EQUAL(t_flush(vol, t), 0);
+        return vol;
+}
+
+static struct pool_device_status device(struct t_pool *t, uint32_t i)
+{
+        struct pool_device_status st;
+
+        pool_get_device_status(t->pool, i, &st);
+        return st;
+}
+
+/* Writes one block after the other until the device has one that does not come back. */
+static struct ask *write_until_stuck(struct t_pool *t, uint32_t dev, uint64_t version, uint64_t *at)
+{
+        t_stall(t, dev, true);
+        for (*at = 0; *at < BLOCKS; (*at)++) {
+                struct ask *a = ask(t, VOLUME_WRITE, *at, version);
+                if (!a->done)
+                        return a;
+                CU_ASSERT_EQUAL(over(a), 0);
+        }
+        CU_FAIL_FATAL("nothing was written to the device");
+        return NULL;
+}
+
+/* ---- the state ---- */
+
+static void test_stalled_is_what_does_not_come_back_in_time(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 1);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        t_pass(&t, 3);
+        CU_ASSERT_FALSE(device(&t, 1).stalled);
+        t_pass(&t, 4);
+        CU_ASSERT(device(&t, 1).stalled);
+        CU_ASSERT_FALSE(device(&t, 0).stalled || device(&t, 2).stalled);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_STALLED], 1);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_ANSWERS], 0);
+        t_stall(&t, 1, false);
+        t_drive(&t);
+        CU_ASSERT_FALSE(device(&t, 1).stalled);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_STALLED], 1);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_ANSWERS], 1);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 0);
+        CU_ASSERT_EQUAL(over(a), 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
+/* Nobody asked for what had come back: that is no fault of the device. */
+static void test_time_without_ticks_does_not_count(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 1);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        pool_tick(t.pool);
+        t.now_ns += UINT64_C(3600) * 1000000000;
+        pool_tick(t.pool);
+        CU_ASSERT_FALSE(device(&t, 1).stalled);
+        t_stall(&t, 1, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_STALLED], 0);
+        CU_ASSERT_EQUAL(over(a), 0);
+        t_fini(&t);
+}
+
+/* ---- writes ---- */
+
+/* For longer than checkpoints are apart. */
+static void test_writes_go_on_elsewhere(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 1);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        t_pass(&t, 7);
+        for (int round = 3; round < 10; round++) {
+                for (uint64_t b = at + 1; b < BLOCKS; b++)
+                        CU_ASSERT_EQUAL(over(ask(&t, VOLUME_WRITE, b, (uint64_t)round)), 0);
+                t_pass(&t, 10);
+        }
+        CU_ASSERT_FALSE(a->done);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 0);
+        t_stall(&t, 1, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(over(a), 0);
+        CU_ASSERT_EQUAL(t_flush(volume_by_name(t.pool, "disk"), &t), 0);
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check_all(&t, at + 1, 2);
+        struct ask *last = ask(&t, VOLUME_READ, BLOCKS - 1, 0);
+        CU_ASSERT(reads_as(last, BLOCKS - 1, 9));
+        over(last);
+        t_fini(&t);
+}
+
+/* As whoever has a disk expects it, and nothing is lost. */
+static void test_what_can_go_nowhere_else_waits(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 1, 1);
+        struct ask *a = write_until_stuck(&t, 0, 2, &at);
+        struct ask *more = ask(&t, VOLUME_WRITE, at + 1, 2), *flush = ask(&t, VOLUME_FLUSH, 0, 0);
+        t_pass(&t, 120);
+        CU_ASSERT_FALSE(a->done || more->done || flush->done);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_STALLED], 1);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 0);
+        t_stall(&t, 0, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(over(a), 0);
+        CU_ASSERT_EQUAL(over(more), 0);
+        CU_ASSERT_EQUAL(over(flush), 0);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check_all(&t, at + 2, 2);
+        t_fini(&t);
+}
+
+/* ---- reads ---- */
+
+static void test_mirrored_reads_go_to_the_other_member(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 2);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        t_pass(&t, 7);
+        CU_ASSERT(device(&t, 1).stalled);
+        for (uint64_t b = 0; b < BLOCKS; b++) {
+                if (b == at)
+                        continue;
+                struct ask *r = ask(&t, VOLUME_READ, b, 0);
+                CU_ASSERT(reads_as(r, b, b < at ? 2 : 1));
+                over(r);
+        }
+        t_stall(&t, 1, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(over(a), 0);
+        t_fini(&t);
+}
+
+static const struct t_case cases[] = {
+    T_CASE(test_stalled_is_what_does_not_come_back_in_time),
+    T_CASE(test_time_without_ticks_does_not_count),
+    T_CASE(test_writes_go_on_elsewhere),
+    T_CASE(test_what_can_go_nowhere_else_waits),
+    T_CASE(test_mirrored_reads_go_to_the_other_member),
+};
+T_MAIN("stall", cases)
