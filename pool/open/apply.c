@@ -217,7 +217,7 @@ static void sort_ready(struct pin *pin, int status)
 static void over(struct import *im)
 {
         if (import_check_absent(im) == 0)
-                settle_start(im);
+                catchup_start(im);
 }
 
 static int sort_all(struct import *im)

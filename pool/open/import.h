@@ -1,5 +1,5 @@
-/* Opening a pool: import.c, load.c, recover.c, apply.c, settle.c, claim.c, retired.c, resume.c in
- * that order. */
+/* Opening a pool: import.c, load.c, recover.c, apply.c, catchup.c, settle.c, claim.c, retired.c,
+ * resume.c in that order. */
 #ifndef ZONEPOOL_POOL_OPEN_IMPORT_H
 #define ZONEPOOL_POOL_OPEN_IMPORT_H
 
@@ -18,7 +18,24 @@ struct found {
         bool from_summary; /* its own header was not looked at */
         unsigned members; /* of the group that have it, a bit each */
         bool dropped;
-        uint32_t next; /* of the group, by sequence; UINT32_MAX: none (settle.c) */
+        uint32_t next; /* of the group, by sequence; UINT32_MAX: none (catchup.c) */
+};
+
+/* What was found of one group, and counts. */
+struct group_log {
+        const struct found *last; /* NULL: nothing */
+        uint32_t tail; /* where it ends, */
+        uint32_t end[POOL_MAX_GROUP_WIDTH]; /* and where that ends which each member has */
+        bool pages; /* nothing but table pages and inodes */
+};
+
+/* A member that ends before its group: what lacks there is copied from another one. */
+struct catchup {
+        struct pio pio;
+        uint32_t group; /* the next one; */
+        unsigned member, from; /* its members */
+        uint32_t at, wp, tail, blocks; /* copied up to; what the zone has; to be; at once */
+        uint8_t *theirs, *own;
 };
 
 enum {
@@ -59,7 +76,8 @@ struct import {
         uint32_t group_first, cursor; /* its first of found; where the member is by now */
         struct found *found;
         uint32_t nfound, found_cap;
-        uint32_t *first; /* of found, by group (settle.c) */
+        uint32_t *first; /* of found, by group (catchup.c) */
+        struct catchup catchup;
         uint32_t verify; /* next of found to verify */
         unsigned check_member;
         bool check_headed; /* its header is right */
@@ -104,8 +122,13 @@ bool import_may_resume(struct import *im);
 void import_resume(struct import *im);
 /* The last but one step of recover_start. */
 void apply_start(struct import *im);
-/* The last step of recover_start. */
+/* The last step of that: members that a power cut left behind get what the others have. */
+void catchup_start(struct import *im);
+void catchup_fini(struct import *im);
+/* The last step of catchup_start. */
 void settle_start(struct import *im);
+/* Of a group that was open or free at the root. */
+void import_group_log(const struct import *im, const struct group *g, struct group_log *ret_log);
 /* The label that was read of a device of the root; NULL: it is not there. */
 struct label_scan *import_scan_of(struct import *im, uint32_t index);
 /* Its root is so far behind that what it holds is of an earlier time. */

@@ -8,7 +8,7 @@
  *    is right on some member (and its header, where a summary told of it). A member's chain ends
  *    before the first batch that is not right there, the group's with that of its last member.
  * 3. Apply in the order of sequences, by the run-time rule (apply.c).
- * 4. Settle each group (settle.c).
+ * 4. Members that a power cut left behind catch up (catchup.c); each group is settled (settle.c).
  *
  * What an import before found, and went on with, counts as it did then (resume.c).
  *
@@ -31,6 +31,7 @@ void recover_fini(struct import *im)
         free(im->found);
         im->found = NULL;
         im->nfound = 0;
+        catchup_fini(im);
         walk_fini(&im->walk);
 }
 

@@ -103,37 +103,46 @@ static bool can_go_on(struct pool *pool, const struct stream *s, const struct gr
         return true;
 }
 
-static void settle_walked(struct import *im, struct group *g, bool was_free)
+void import_group_log(const struct import *im, const struct group *g, struct group_log *ret_log)
 {
-        struct pool *pool = im->pool;
-        bool pages = true, summary = false;
-        uint32_t end[POOL_MAX_GROUP_WIDTH];
-
+        *ret_log = (struct group_log){.tail = g->tail, .pages = true};
         for (unsigned k = 0; k < g->width; k++)
-                end[k] = g->tail;
+                ret_log->end[k] = g->tail;
         for (uint32_t i = im->first[g->id]; i != UINT32_MAX; i = im->found[i].next) {
                 const struct found *f = &im->found[i];
                 if (f->dropped)
                         continue;
-                pages &= f->h.cls == CLASS_TABLE; /* which hold nothing but pages and inodes */
-                summary = f->h.kind == HEADER_SUMMARY;
-                g->cls = (enum cls)f->h.cls;
-                g->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
-                g->last_seq = f->h.seq;
-                g->last_sum = f->h.sum;
-                g->summary = summary ? f->h.header_blocks : 0;
+                ret_log->pages &= f->h.cls == CLASS_TABLE; /* which hold pages and inodes alone */
+                ret_log->last = f;
+                ret_log->tail = f->h.offset + f->h.header_blocks + f->h.data_blocks;
                 for (unsigned k = 0; k < g->width; k++)
                         if (f->members >> k & 1)
-                                end[k] = g->tail;
+                                ret_log->end[k] = ret_log->tail;
+        }
+}
+
+static void settle_walked(struct import *im, struct group *g, bool was_free)
+{
+        struct pool *pool = im->pool;
+        struct group_log log;
+
+        import_group_log(im, g, &log);
+        bool summary = log.last && log.last->h.kind == HEADER_SUMMARY;
+        if (log.last) {
+                g->cls = (enum cls)log.last->h.cls;
+                g->tail = log.tail;
+                g->last_seq = log.last->h.seq;
+                g->last_sum = log.last->h.sum;
+                g->summary = summary ? log.last->h.header_blocks : 0;
         }
         g->wp = g->tail;
-        if (was_free && pages) {
+        if (was_free && log.pages) {
                 set_free(im, g);
                 return;
         }
         for (unsigned k = 0; k < g->width; k++)
-                if (pdev_usable(member_dev(pool, g, k)) && end[k] < g->tail)
-                        g->member[k].good = MIN(g->member[k].good, end[k]);
+                if (pdev_usable(member_dev(pool, g, k)) && log.end[k] < g->tail)
+                        g->member[k].good = MIN(g->member[k].good, log.end[k]);
         struct stream *s = pool_stream(pool, g->cls, g->copies);
         while (s->open && s->next && g->cls != CLASS_TABLE)
                 s = s->next;
@@ -149,22 +158,6 @@ static void settle_walked(struct import *im, struct group *g, bool was_free)
                 im->retired_tables |= g->cls == CLASS_TABLE;
         }
         g->sealed = g->written = im->root.user_blocks;
-}
-
-/* Each group's batches, so that nobody looks through those of all. */
-static int sort_by_group(struct import *im)
-{
-        im->first = pool_alloc(im->pool, (im->pool->ngroups + 1) * sizeof(*im->first));
-        if (!im->first)
-                return -ENOMEM;
-        for (uint32_t i = 0; i < im->pool->ngroups; i++)
-                im->first[i] = UINT32_MAX;
-        for (uint32_t i = im->nfound; i--;) {
-                struct found *f = &im->found[i];
-                f->next = im->first[f->group->id];
-                im->first[f->group->id] = i;
-        }
-        return 0;
 }
 
 /* Zones that went bad one by one. */
@@ -199,11 +192,6 @@ static void close_zones(struct import *im, struct group *g)
 void settle_start(struct import *im)
 {
         struct pool *pool = im->pool;
-
-        if (sort_by_group(im) < 0) {
-                import_fail(im, ENOMEM, "pool %s: no memory", pool->name);
-                return;
-        }
 
         im->pending = 1;
         for (uint32_t i = 0; i < pool->ngroups; i++) {

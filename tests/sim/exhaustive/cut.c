@@ -47,11 +47,13 @@ static void roll_back(struct builder *b, uint32_t survive, uint32_t keep, enum l
                 ret->wp = c->wp + kept;
         }
         ret->survive = survive;
+        ret->below = false;
 }
 
 static void lose_bytes(struct builder *b, const struct change *c, uint32_t from, uint32_t n,
-                       bool garbage)
+                       bool garbage, struct zone_outcome *o)
 {
+        o->below = true;
         for (uint32_t k = from; k < from + n; k++)
                 b->scratch[c->block + k] = garbage ? disk_garbage() : c->undo[k];
 }
@@ -85,16 +87,16 @@ static void pointer_ahead(struct builder *b, uint32_t survive)
                 if (c->op != ZDEV_WRITE || gone)
                         continue;
                 roll_back(b, survive, 0, BYTES_OLD, &o);
-                lose_bytes(b, c, 0, c->nblocks, false);
+                lose_bytes(b, c, 0, c->nblocks, false, &o);
                 keep_outcome(b, o, "a write's data lost");
                 roll_back(b, survive, 0, BYTES_OLD, &o);
-                lose_bytes(b, c, c->nblocks - 1, 1, false);
+                lose_bytes(b, c, c->nblocks - 1, 1, false, &o);
                 keep_outcome(b, o, "a write's last block lost");
                 roll_back(b, survive, 0, BYTES_OLD, &o);
-                lose_bytes(b, c, 0, 1, false);
+                lose_bytes(b, c, 0, 1, false, &o);
                 keep_outcome(b, o, "a write's first block lost");
                 roll_back(b, survive, 0, BYTES_OLD, &o);
-                lose_bytes(b, c, c->nblocks / 2, 1, true);
+                lose_bytes(b, c, c->nblocks / 2, 1, true, &o);
                 keep_outcome(b, o, "a block of a write garbled");
         }
 }
@@ -290,6 +292,18 @@ uint32_t cuts_all_lost(const struct cuts *c)
         for (uint32_t z = c->nloose; z-- > 0;)
                 i = i * c->loose[z].n + (c->loose[z].n > 1);
         return KILLS + i;
+}
+
+bool cuts_takes_below(const struct cuts *c, uint32_t i)
+{
+        uint32_t picks[MAX_LOOSE];
+        if (i < KILLS)
+                return false;
+        pick(c, i - KILLS, picks);
+        for (uint32_t z = 0; z < c->nloose; z++)
+                if (c->loose[z].outcomes[picks[z]].below)
+                        return true;
+        return false;
 }
 
 void cuts_describe(const struct cuts *c, uint32_t i)

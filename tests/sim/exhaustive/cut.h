@@ -24,6 +24,7 @@ struct zone_outcome {
         struct cell *cells;
         const char *how; /* for people */
         uint32_t survive;
+        bool below; /* bytes below the pointer are lost */
 };
 
 struct loose_zone {
@@ -56,6 +57,8 @@ uint64_t cuts_hash(const struct cuts *c, uint32_t i);
 void cuts_make(const struct cuts *c, uint32_t i, struct stage *ret_stage);
 /* The one in which nothing survives that is not durable. */
 uint32_t cuts_all_lost(const struct cuts *c);
+/* In state i bytes that writes left below a pointer are lost. */
+bool cuts_takes_below(const struct cuts *c, uint32_t i);
 void cuts_describe(const struct cuts *c, uint32_t i);
 
 #endif

@@ -27,6 +27,7 @@ struct run {
         unsigned level;
         const struct demand *demand; /* level 1: of the crash the recovery is from */
         const struct history *history; /* level 0 */
+        bool below; /* level 1: power took bytes below a pointer in that crash */
         uint64_t version, acks; /* of the last crash point */
         bool begun;
         uint32_t points;
@@ -114,7 +115,7 @@ static void go_on(struct stage *s, const struct outcome *o)
  * use. Where everything is mirrored the operator may say that it is lost; all there should be is
  * there, and what is written then is not forgotten when the device comes back after all. A device
  * that was there in the recovery before, and is gone now, may take along what that found on it
- * alone. */
+ * alone, where the other one has lost bytes below a pointer: these cannot be written again. */
 static void import_without(const struct run *run, const struct cuts *cuts, uint32_t state,
                            bool write, struct outcome *ret)
 {
@@ -134,7 +135,7 @@ static void import_without(const struct run *run, const struct cuts *cuts, uint3
                 case_now.doing = "importing degraded, without the lost device";
                 s.options.degraded = true;
                 rc = stage_import(&s, s.ndisks - 1, &err);
-                bool fair = run->level && rc == -ENXIO && strstr(err.msg, "missing alone");
+                bool fair = run->below && rc == -ENXIO && strstr(err.msg, "missing alone");
                 if (rc < 0 && !fair)
                         case_fail("the import ended with %d: %s", rc, err.msg);
         }
@@ -154,7 +155,8 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         struct stage s;
         struct outcome o, without;
         struct err err;
-        struct run inner = {.x = x, .level = 1, .demand = run->demand};
+        struct run inner = {
+            .x = x, .level = 1, .demand = run->demand, .below = cuts_takes_below(cuts, state)};
         const struct demand *demand = run->demand;
         bool write = x->only || lot(hash, 2) % GO_ON_1_OF == 0;
         if (case_now.verbose)

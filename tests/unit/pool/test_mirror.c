@@ -243,6 +243,84 @@ static void test_single_copies_take_all_devices(void)
         t_fini(&t);
 }
 
+/* ---- what power took from one member ---- */
+
+enum { FIRST = 5, AT_ONCE = 8 };
+
+static uint64_t rebuild_left(struct t_pool *t)
+{
+        return status(t).rebuild_bytes;
+}
+
+/* Where the device has that block. */
+static void find(struct t_pool *t, uint32_t dev, const uint8_t *block, uint32_t *ret_zone,
+                 uint64_t *ret_at)
+{
+        struct zdev *mem = t_mem(t, dev);
+        uint8_t buf[ZP_BLOCK];
+
+        for (*ret_zone = 0; *ret_zone < mem->geo.nr_zones; ++*ret_zone)
+                for (*ret_at = 0; *ret_at < mem->geo.zone_blocks; ++*ret_at) {
+                        mem->ops->peek(mem, *ret_zone, *ret_at, buf);
+                        if (memcmp(buf, block, ZP_BLOCK) == 0)
+                                return;
+                }
+        CU_FAIL_FATAL("the device does not have it");
+}
+
+/* A flushed version of all blocks, and one more of some, in a batch of which the second device
+ * keeps `kept` blocks of data only, the first of them perhaps wrong. */
+static void power_takes(struct t_pool *t, unsigned kept, bool wrong)
+{
+        static uint8_t buf[AT_ONCE * ZP_BLOCK];
+        struct volume *vol = mirrored(t, 2, 20);
+        uint32_t zone;
+        uint64_t at;
+
+        for (unsigned i = 0; i < AT_ONCE; i++)
+                t_fill(buf + i * ZP_BLOCK, 1, FIRST + i, 2);
+        CU_ASSERT_EQUAL(
+            t_io(vol, t, VOLUME_WRITE, FIRST * ZP_BLOCK, buf, sizeof(buf), false), 0);
+        t_crash(t);
+        find(t, 1, buf, &zone, &at);
+        mem_device_set_zone(t_mem(t, 1), zone, ZDEV_ZONE_CLOSED, at + kept);
+        if (wrong)
+                t_damage_place(t, 1, zone, at);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+        CU_ASSERT_EQUAL(t_wrong(t, disk(t), 20, 2), 20 - AT_ONCE); /* the others are version 1 */
+}
+
+static void test_a_member_that_lost_a_batch_gets_it_again(void)
+{
+        for (unsigned kept = 0; kept < AT_ONCE; kept += 3) {
+                struct t_pool t;
+                power_takes(&t, kept, false);
+                CU_ASSERT_EQUAL(rebuild_left(&t), 0);
+                t_check(&t);
+                t_crash(&t);
+                CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 0, true), 0);
+                CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 20, 2), 20 - AT_ONCE);
+                CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 20, 1), AT_ONCE);
+                t_fini(&t);
+        }
+}
+
+/* What stands below the pointer cannot be written again. */
+static void test_a_member_that_is_wrong_below_its_end_is_rebuilt(void)
+{
+        struct t_pool t;
+
+        power_takes(&t, 3, true);
+        CU_ASSERT(rebuild_left(&t) > 0);
+        until_rebuilt(&t);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 0, true), 0);
+        CU_ASSERT_EQUAL(t_wrong(&t, disk(&t), 20, 2), 20 - AT_ONCE);
+        t_fini(&t);
+}
+
 /* ---- zones that fail by themselves ---- */
 
 struct zones {
@@ -320,6 +398,8 @@ static const struct t_case cases[] = {
     T_CASE(test_missing_device_takes_the_word_of_the_operator),
     T_CASE(test_fewer_than_half_are_never_enough),
     T_CASE(test_single_copies_take_all_devices),
+    T_CASE(test_a_member_that_lost_a_batch_gets_it_again),
+    T_CASE(test_a_member_that_is_wrong_below_its_end_is_rebuilt),
     T_CASE(test_zone_that_went_offline_is_done_without),
     T_CASE(test_zone_that_turns_read_only_is_left),
 };
