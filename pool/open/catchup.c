@@ -173,8 +173,7 @@ static bool begin(struct import *im, const struct group *g, const struct group_l
         if (c->wp < c->at || c->wp > c->tail)
                 return false;
         for (c->from = 0; c->from < g->width; c->from++)
-                if (log->end[c->from] == log->tail &&
-                    pdev_usable(member_dev(im->pool, g, c->from)))
+                if (log->end[c->from] == log->tail && pdev_usable(member_dev(im->pool, g, c->from)))
                         return true;
         return false;
 }

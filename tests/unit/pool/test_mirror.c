@@ -279,8 +279,7 @@ static void power_takes(struct t_pool *t, unsigned kept, bool wrong)
 
         for (unsigned i = 0; i < AT_ONCE; i++)
                 t_fill(buf + i * ZP_BLOCK, 1, FIRST + i, 2);
-        CU_ASSERT_EQUAL(
-            t_io(vol, t, VOLUME_WRITE, FIRST * ZP_BLOCK, buf, sizeof(buf), false), 0);
+        CU_ASSERT_EQUAL(t_io(vol, t, VOLUME_WRITE, FIRST * ZP_BLOCK, buf, sizeof(buf), false), 0);
         t_crash(t);
         find(t, 1, buf, &zone, &at);
         mem_device_set_zone(t_mem(t, 1), zone, ZDEV_ZONE_CLOSED, at + kept);
