@@ -94,6 +94,8 @@ struct zdev {
         struct zdev_geometry geo;
         char path[256]; /* for people */
         uint32_t inflight; /* operations under way, counted by the pool */
+        const char *trouble; /* for people: why an operation failed last, where the driver knows
+                                more than the status says; NULL: nothing. Constant memory */
 };
 
 static inline void zdev_submit(struct zdev *dev, struct zdev_io *io)

@@ -1,11 +1,15 @@
 /* A zoned device made of a file: opening, the rules, and the I/O. See file.h.
  *
- * The zone states are mapped shared and stored when an operation completes: the page cache outlives
- * the process, so a killed daemon loses nothing that had completed. ZDEV_FLUSH is fdatasync, which
- * covers mapped pages and data alike.
+ * The zone states are stored in the page cache when an operation completes (file_states.h): that
+ * outlives the process, so a killed daemon loses nothing that had completed. ZDEV_FLUSH is
+ * fdatasync, which covers mapped pages and data alike.
  *
- * Invariants: the mapped state of a zone is that of the model except while one of its writes is in
- * flight (then the map still shows the old pointer). At most RING_ENTRIES requests are with the
+ * A file that was cut short, or has no place for a state any more, is out of order until it is
+ * closed: what changes zones fails, what can be read is read. Whether it was cut short is looked at
+ * before each write, which would make it long again, after a flush, and where a read finds its end.
+ *
+ * Invariants: the stored state of a zone is that of the model except while one of its writes is in
+ * flight (then the file still has the old pointer). At most RING_ENTRIES requests are with the
  * kernel; the rest wait in `waiting`, in order. The lock is bound to the open file, which io_uring
  * holds until the last request of a killed process has ended: a successor never meets a write of
  * its predecessor. Closing gives it back.
@@ -17,21 +21,22 @@
 #include "pool/device/file.h"
 #include "pool/device/file_format.h"
 #include "pool/device/file_lock.h"
+#include "pool/device/file_states.h"
 #include "pool/device/zone_model.h"
+
+#include "base/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 enum {
@@ -67,9 +72,8 @@ struct file_device {
         int fd_direct; /* -1: not possible */
         bool punch;
         bool ring_ready;
-        uint64_t *states; /* mapped */
-        uint8_t *map;
-        size_t map_len;
+        bool broken; /* what changes zones fails */
+        struct file_states states;
 };
 
 static struct file_device *file_of(struct zdev *dev)
@@ -98,25 +102,77 @@ static void unlock_if_idle(const struct file_device *fd)
 
 /* ---- zone states ---- */
 
-/* One aligned store: never half there, whenever the process or the machine stops. */
-static void store_state(struct file_device *fd, uint32_t zone)
+static void out_of_order(struct file_device *fd, const char *why)
+{
+        fd->broken = true;
+        fd->dev.trouble = why;
+}
+
+static int store_state(struct file_device *fd, uint32_t zone)
 {
         const struct zone_model_zone *z = &fd->model.zones[zone];
         uint64_t word = file_format_encode_zone(zone, z->state, z->wp_block);
-        atomic_store_explicit((_Atomic uint64_t *)&fd->states[zone], word, memory_order_relaxed);
+        int rc = file_states_store(&fd->states, zone, word);
+        if (rc < 0)
+                out_of_order(fd, "the state of a zone cannot be stored: the file was cut short, or "
+                                 "its file system has failed");
+        return rc;
 }
 
-static void load_states(struct file_device *fd)
+static int load_states(struct file_device *fd)
 {
-        for (uint32_t i = 0; i < fd->fmt.geo.nr_zones; i++) {
+        uint32_t n = fd->fmt.geo.nr_zones;
+        CLEANUP(free_ptr) uint64_t *words = calloc(n, sizeof(*words));
+        int rc = words ? file_states_read(fd->fd, &fd->fmt, words) : -ENOMEM;
+        for (uint32_t i = 0; rc == 0 && i < n; i++) {
                 enum zdev_zone_state state;
                 uint64_t wp;
-                if (file_format_decode_zone(i, fd->states[i], &state, &wp) < 0 ||
+                if (file_format_decode_zone(i, words[i], &state, &wp) < 0 ||
                     wp > fd->model.zones[i].capacity_blocks)
                         zone_model_restore(&fd->model, i, ZDEV_ZONE_READONLY, UINT64_MAX);
                 else
                         zone_model_restore(&fd->model, i, state, wp);
         }
+        return rc;
+}
+
+/* ---- a file that was cut short ---- */
+
+static int size_of(int fd, uint64_t *ret_size)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        *ret_size = (uint64_t)st.st_size;
+        return S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, ret_size) < 0 ? -errno : 0;
+}
+
+static uint64_t size_needed(const struct file_format *fmt)
+{
+        return fmt->data_offset + fmt->geo.nr_zones * fmt->geo.zone_blocks * ZP_BLOCK;
+}
+
+static bool is_cut(struct file_device *fd)
+{
+        uint64_t size;
+        if (size_of(fd->fd, &size) < 0 || size >= size_needed(&fd->fmt))
+                return false;
+        out_of_order(fd, "it is shorter than its zones need: it was cut short");
+        return true;
+}
+
+/* What the pool is told of a failed request, and people besides. */
+static int failure(struct file_device *fd, int res)
+{
+        if (res == -ENODEV || res == -ENXIO)
+                return -ENODEV;
+        if (fd->broken || is_cut(fd))
+                return -EIO;
+        if (res == -ENOSPC || res == -EDQUOT)
+                fd->dev.trouble = "its file system is full";
+        else if (res < 0)
+                fd->dev.trouble = strerrordesc_np(-res);
+        return -EIO;
 }
 
 /* ---- requests ---- */
@@ -199,6 +255,10 @@ static void file_submit(struct zdev *dev, struct zdev_io *io)
         bool needs_io = true;
         uint32_t closed_zone = UINT32_MAX;
 
+        if (fd->broken && io->op != ZDEV_REPORT && io->op != ZDEV_READ) {
+                finish_later(fd, io, -EIO);
+                return;
+        }
         switch (io->op) {
         case ZDEV_REPORT:
                 rc = zone_model_report(&fd->model, io->zone, io->nblocks, io->report);
@@ -208,15 +268,19 @@ static void file_submit(struct zdev *dev, struct zdev_io *io)
                 rc = zone_model_check_read(&fd->model, io->zone, io->block, io->nblocks);
                 break;
         case ZDEV_WRITE:
+                if (is_cut(fd)) { /* it would make the file long again, with holes for data */
+                        rc = -EIO;
+                        break;
+                }
                 closed_zone = zone_model_would_close(&fd->model, io->zone);
                 rc = zone_model_begin_write(&fd->model, io->zone, io->block, io->nblocks);
                 if (rc == 0 && closed_zone != UINT32_MAX)
-                        store_state(fd, closed_zone);
+                        store_state(fd, closed_zone); /* where that fails the write's end does */
                 break;
         case ZDEV_RESET:
                 rc = zone_model_reset(&fd->model, io->zone);
                 if (rc == 0)
-                        store_state(fd, io->zone);
+                        rc = store_state(fd, io->zone);
                 needs_io = fd->punch;
                 io->block = 0;
                 if (rc == 0 && needs_io) /* no write may run into the hole that is being made */
@@ -225,7 +289,7 @@ static void file_submit(struct zdev *dev, struct zdev_io *io)
         case ZDEV_FINISH:
                 rc = zone_model_finish(&fd->model, io->zone);
                 if (rc == 0)
-                        store_state(fd, io->zone);
+                        rc = store_state(fd, io->zone);
                 needs_io = false;
                 break;
         case ZDEV_FLUSH:
@@ -276,7 +340,7 @@ static bool transfer_is_over(struct file_device *fd, struct file_req *req, int r
                 return false;
         }
         if (res <= 0) {
-                *ret_status = res == -ENODEV || res == -ENXIO ? -ENODEV : -EIO;
+                *ret_status = failure(fd, res);
                 return true;
         }
         req->done_bytes += (uint64_t)res;
@@ -295,7 +359,7 @@ static bool transfer_is_over(struct file_device *fd, struct file_req *req, int r
 static void complete(struct file_device *fd, struct file_req *req, int res)
 {
         struct zdev_io *io = req->io;
-        int status = res < 0 ? -EIO : 0;
+        int status = 0;
         if (io->op == ZDEV_READ || io->op == ZDEV_WRITE) {
                 if (!transfer_is_over(fd, req, res, &status))
                         return;
@@ -304,11 +368,15 @@ static void complete(struct file_device *fd, struct file_req *req, int res)
                 if (res < 0)
                         fd->punch =
                             false; /* the space stays taken; the zone is empty all the same */
-                status = 0;
+        } else if (res < 0) {
+                status = failure(fd, res);
+        } else if (io->op == ZDEV_FLUSH && is_cut(fd)) {
+                status = -EIO;
         }
         if (io->op == ZDEV_WRITE) {
                 zone_model_end_write(&fd->model, io->zone, (uint32_t)(req->done_bytes / ZP_BLOCK));
-                store_state(fd, io->zone);
+                if (store_state(fd, io->zone) < 0 || fd->broken)
+                        status = status < 0 ? status : -EIO;
         }
         free(req->rest);
         req->rest = NULL;
@@ -378,8 +446,7 @@ static void file_close(struct zdev *dev)
                 io_uring_queue_exit(&fd->ring);
         if (fd->watch.fd >= 0)
                 close(fd->watch.fd);
-        if (fd->map)
-                munmap(fd->map, fd->map_len);
+        file_states_close(&fd->states);
         if (fd->fd_direct >= 0)
                 close(fd->fd_direct);
         if (fd->fd >= 0) {
@@ -411,6 +478,7 @@ static int read_format(struct file_device *fd, const char *path, struct err *err
 {
         uint8_t block[ZP_BLOCK];
         struct stat st;
+        uint64_t size;
         ssize_t n = pread(fd->fd, block, sizeof(block), 0);
         if (n < 0 || fstat(fd->fd, &st) < 0)
                 return err_set_sys(err, errno, "%s: cannot be read", path);
@@ -421,34 +489,29 @@ static int read_format(struct file_device *fd, const char *path, struct err *err
                 err_prefix(err, "%s", path);
                 return rc;
         }
-        uint64_t size = (uint64_t)st.st_size;
-        if (S_ISBLK(st.st_mode) && ioctl(fd->fd, BLKGETSIZE64, &size) < 0)
-                return err_set_sys(err, errno, "%s: its size cannot be read", path);
-        uint64_t need =
-            fd->fmt.data_offset + fd->fmt.geo.nr_zones * fd->fmt.geo.zone_blocks * ZP_BLOCK;
-        if (size < need)
+        rc = size_of(fd->fd, &size);
+        if (rc < 0)
+                return err_set_sys(err, -rc, "%s: its size cannot be read", path);
+        if (size < size_needed(&fd->fmt))
                 return err_set(
                     err, EBADMSG,
                     "%s: it is %llu bytes long and its zones need %llu: it was cut short", path,
-                    (unsigned long long)size, (unsigned long long)need);
+                    (unsigned long long)size, (unsigned long long)size_needed(&fd->fmt));
         fd->punch = S_ISREG(st.st_mode);
         return 0;
 }
 
-static int map_states(struct file_device *fd, const char *path, struct err *err)
+static int open_states(struct file_device *fd, const char *path, struct err *err)
 {
-        fd->map_len = fd->fmt.data_offset;
-        void *map = mmap(NULL, fd->map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd->fd, 0);
-        if (map == MAP_FAILED)
-                return err_set_sys(err, errno, "%s: cannot be mapped", path);
-        fd->map = map;
-        fd->states = (uint64_t *)(void *)(fd->map + fd->fmt.states_offset);
         int rc = zone_model_init(&fd->model, &fd->fmt.geo, fd->fmt.capacity_blocks,
                                  fd->fmt.nr_conventional);
         if (rc < 0)
                 return err_set_sys(err, -rc, "%s: its zones cannot be set up", path);
-        load_states(fd);
-        return 0;
+        rc = file_states_open(&fd->states, fd->fd, &fd->fmt);
+        if (rc < 0)
+                return err_set_sys(err, -rc, "%s: cannot be mapped", path);
+        rc = load_states(fd);
+        return rc < 0 ? err_set_sys(err, -rc, "%s: the states of its zones", path) : 0;
 }
 
 static int start_ring(struct file_device *fd, const char *path, struct err *err)
@@ -493,7 +556,7 @@ int file_device_open(struct loop *loop, const char *path, struct zdev **ret_dev,
         if (rc == 0)
                 rc = read_format(fd, path, err);
         if (rc == 0)
-                rc = map_states(fd, path, err);
+                rc = open_states(fd, path, err);
         if (rc == 0)
                 rc = start_ring(fd, path, err);
         if (rc < 0) {

@@ -318,6 +318,70 @@ static void test_completed_writes_survive_kill(void)
         munmap((void *)told, 4096);
 }
 
+/* ---- a file that is cut short under the device ---- */
+
+static bool cut_short(const struct zdev *dev)
+{
+        return dev->trouble && strstr(dev->trouble, "cut short");
+}
+
+static void test_a_file_cut_to_nothing_fails_and_nobody_dies(void)
+{
+        char *path = t_path("cut");
+        struct zdev *dev = t_new_file(path);
+        CU_ASSERT_EQUAL(t_write(dev, 0, 0, 3, 1), 0);
+        CU_ASSERT_EQUAL(truncate(path, 0), 0);
+        CU_ASSERT_EQUAL(t_write(dev, 0, 3, 1, 1), -EIO); /* its state has no place */
+        CU_ASSERT_TRUE(cut_short(dev));
+        CU_ASSERT_EQUAL(t_write(dev, 1, 0, 1, 1), -EIO);
+        CU_ASSERT_EQUAL(t_manage(dev, ZDEV_RESET, 2), -EIO);
+        CU_ASSERT_EQUAL(t_manage(dev, ZDEV_FINISH, 3), -EIO);
+        CU_ASSERT_EQUAL(t_manage(dev, ZDEV_FLUSH, 0), -EIO);
+        CU_ASSERT_EQUAL(t_do(dev, ZDEV_READ, 5, 0, 1, buffer), -EIO);
+        zdev_close(dev);
+        expect_open(path, -ENOENT, "not a zonepool file device");
+}
+
+static void test_reset_and_finish_need_a_place_for_their_state(void)
+{
+        static const enum zdev_op ops[] = {ZDEV_RESET, ZDEV_FINISH};
+        for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+                char *path = t_path("cut");
+                struct zdev *dev = t_new_file(path);
+                CU_ASSERT_EQUAL(t_write(dev, 0, 0, 3, 1), 0);
+                CU_ASSERT_EQUAL(truncate(path, 0), 0);
+                CU_ASSERT_EQUAL(t_manage(dev, ops[i], 0), -EIO);
+                zdev_close(dev);
+        }
+}
+
+static void test_what_is_left_of_a_cut_file_is_read(void)
+{
+        char *path = t_path("part");
+        struct zdev *dev = t_new_file(path);
+        CU_ASSERT_EQUAL(t_write(dev, 0, 0, 3, 1), 0);
+        CU_ASSERT_EQUAL(t_write(dev, 9, 0, 3, 2), 0);
+        CU_ASSERT_EQUAL(truncate(path, FILE_FORMAT_ALIGN + ZONE_BLOCKS * ZP_BLOCK), 0);
+        CU_ASSERT_TRUE(t_holds(dev, 0, 0, 3, 1));
+        CU_ASSERT_PTR_NULL(dev->trouble);
+        CU_ASSERT_EQUAL(t_do(dev, ZDEV_READ, 9, 0, 3, buffer), -EIO); /* and not zeroes */
+        CU_ASSERT_TRUE(cut_short(dev));
+        CU_ASSERT_EQUAL(t_write(dev, 0, 3, 1, 1), -EIO); /* it would make the file long again */
+        CU_ASSERT_TRUE(t_holds(dev, 0, 0, 3, 1));
+        zdev_close(dev);
+}
+
+static void test_a_flush_notices_that_the_file_was_cut(void)
+{
+        char *path = t_path("flush");
+        struct zdev *dev = t_new_file(path);
+        CU_ASSERT_EQUAL(t_manage(dev, ZDEV_FLUSH, 0), 0);
+        CU_ASSERT_EQUAL(truncate(path, FILE_FORMAT_ALIGN + ZONE_BLOCKS * ZP_BLOCK), 0);
+        CU_ASSERT_EQUAL(t_manage(dev, ZDEV_FLUSH, 0), -EIO);
+        CU_ASSERT_TRUE(cut_short(dev));
+        zdev_close(dev);
+}
+
 static void test_zone_states_encode_and_decode(void)
 {
         for (int s = ZDEV_ZONE_CONVENTIONAL; s <= ZDEV_ZONE_OFFLINE; s++) {
@@ -348,6 +412,10 @@ static const struct t_case cases[] = {
     T_CASE(test_one_opener_at_a_time),
     T_CASE(test_a_closed_device_is_free_while_its_file_is_still_open_somewhere),
     T_CASE(test_completed_writes_survive_kill),
+    T_CASE(test_a_file_cut_to_nothing_fails_and_nobody_dies),
+    T_CASE(test_reset_and_finish_need_a_place_for_their_state),
+    T_CASE(test_what_is_left_of_a_cut_file_is_read),
+    T_CASE(test_a_flush_notices_that_the_file_was_cut),
     T_CASE(test_zone_states_encode_and_decode),
 };
 
