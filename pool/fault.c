@@ -32,6 +32,8 @@ void device_fail(struct pool *pool, struct pdev *dev, int status)
                 return;
         dev->error = status;
         dev->returning = false;
+        dev->failed_event = true;
+        pool_event_send(pool, POOL_EVENT_DEVICE_FAILED, status, dev->index, NULL, 0);
         if (!pdev_holds(dev))
                 return; /* it does not join, then */
         pool->unrecorded++;

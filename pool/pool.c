@@ -470,6 +470,7 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
         st.missing = !d->dev && pdev_holds(d);
         if (d->dev)
                 memcpy(st.path, d->dev->path, sizeof(st.path));
+        st.trouble = d->dev ? d->dev->trouble : NULL;
         st.waiting = d->state == POOL_DEVICE_LEAVING && mover_wants_room(pool);
         if (d->state <= POOL_DEVICE_LEAVING)
                 st.open_zones = st.empty_zones = 1; /* the label ring's */

@@ -43,7 +43,9 @@ enum {
 enum pool_event_kind {
         POOL_EVENT_HELD, /* writes wait for space: all is in use, or pool_status.lacking_bytes */
         POOL_EVENT_RELEASED, /* none waits any more */
-        POOL_EVENT_DEVICE_FAILED, /* device: index; status: why */
+        POOL_EVENT_DEVICE_FAILED, /* device: index; status: why. An operation of it has failed for the
+                                     first time; or, when pool_device_status.error is set, it is out
+                                     of use from now on */
         POOL_EVENT_CORRUPTION, /* a block's checksum is wrong, re-read included; volume set if known
                                 */
         POOL_EVENT_HEALED, /* a block of volume, or of tables (NULL), was wrong on device and is
@@ -182,6 +184,8 @@ struct pool_device_status {
         uint32_t nr_zones;
         uint32_t empty_zones, open_zones, full_zones, bad_zones;
         int error; /* 0, or why it is out of use */
+        const char *trouble; /* for people: why an operation failed last, where that is known better;
+                                or NULL. Constant memory */
         bool missing; /* not there at all */
         bool stalled; /* an operation of it does not come back */
         uint64_t stale_bytes; /* live data whose copy here is not read, until it is rebuilt */

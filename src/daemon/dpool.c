@@ -224,10 +224,18 @@ static void device_failed(struct dpool *p, struct pool *pool, const struct pool_
         struct pool_device_status dev;
 
         dpool_device_status(p, pool, e->device, &dev);
-        log_error("pool", "%s: device %s is out of use: %s", p->spec.name, dev.path,
-                  strerror(-e->status));
-        eventlog_emit("device-failed", "\"pool\":\"%s\",\"device\":%u,\"errno\":%d", p->spec.name,
-                      e->device, -e->status);
+        const char *why = dev.trouble ? dev.trouble : strerror(-e->status);
+        if (dev.error)
+                log_error("pool",
+                          "%s: device %s is out of use: %s. When it is mended: 'zonepool device "
+                          "return %s %s'; else 'zonepool device replace' or 'zonepool device remove'",
+                          p->spec.name, dev.path, why, p->spec.name, dev.path);
+        else
+                log_warn("pool", "%s: an operation of device %s has failed: %s", p->spec.name,
+                         dev.path, why);
+        eventlog_emit(dev.error ? "device-failed" : "device-error",
+                      "\"pool\":\"%s\",\"device\":%u,\"errno\":%d,\"path\":\"%s\",\"why\":\"%s\"",
+                      p->spec.name, e->device, -e->status, dev.path, why);
 }
 
 static void device_stalls(struct dpool *p, struct pool *pool, const struct pool_event *e)

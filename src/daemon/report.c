@@ -29,6 +29,14 @@ static const char *slot_name(const struct pool_device_status *dev)
         }
 }
 
+/* Why it is out of use. */
+static json_t *device_error(const struct pool_device_status *dev)
+{
+        if (!dev->error)
+                return json_null();
+        return json_string(dev->trouble ? dev->trouble : strerror(-dev->error));
+}
+
 static json_t *device_json(const char *path, const char *uuid, const struct pool_device_status *dev,
                            const char *state)
 {
@@ -38,7 +46,7 @@ static json_t *device_json(const char *path, const char *uuid, const struct pool
             u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
             (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones, "full_zones",
             (json_int_t)dev->full_zones, "bad_zones", (json_int_t)dev->bad_zones, "error",
-            dev->error ? json_string(strerror(-dev->error)) : json_null(), "state", state,
+            device_error(dev), "state", state,
             "live_bytes", u64(dev->live_bytes), "leaving_bytes", u64(dev->leaving_bytes),
             "stuck_bytes", u64(dev->stuck_bytes), "waiting", dev->waiting, "missing", dev->missing,
             "stale_bytes", u64(dev->stale_bytes), "stalled", dev->stalled);

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Devices that fail under a daemon: what operators see, and how a pool is made whole again. ERRFS names the failing
+file system (errfs.c). Usage: test_failing.py ZONEPOOLD ZONEPOOL [NAME...]"""
+import errno
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+from test_devices import CHUNK, Writer, device, devices, stored  # noqa: E402
+from zpd import MIB, Daemon, refused, run_tests, wait_for  # noqa: E402
+
+QUICK = "missing_device_wait_s = 0\n"
+ERRFS = os.environ.get("ERRFS") or pathlib.Path(__file__).resolve().parents[2] / "build/tests/proto/errfs"
+
+
+class Failing:
+    """A directory of the daemon's whose files fail when told to."""
+
+    def __init__(self, d):
+        self.d, self.backing, self.path = d, d.dir / "backing", d.dir / "errfs"
+        self.backing.mkdir()
+        self.path.mkdir()
+        self.process = subprocess.Popen([ERRFS, self.backing, self.path])
+        wait_for("errfs is mounted", lambda: os.path.ismount(self.path))
+
+    def fail(self, name, number, only=""):
+        (self.backing / f"{name}.new").write_text(f"{number} {only}\n")
+        os.rename(self.backing / f"{name}.new", self.backing / f"{name}.fail")
+
+    def mend(self, name):
+        (self.backing / f"{name}.fail").unlink()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.d.kill()  # it has files open there
+        subprocess.run(["umount", "-l", self.path], check=False)
+        self.process.wait(10)
+
+
+def pool(d):
+    return d.json("pool", "status", "tank")
+
+
+def rebuilt(d):
+    wait_for("everything has its copies", lambda: pool(d)["redundancy"]["rebuild_bytes"] == 0, 60)
+
+
+def mirrored(d, *files, size="16M"):
+    d.cli("pool", "create", "tank", *(w for f in files for w in ("--device", f"{f},size=64M,zone=1M")))
+    d.cli("volume", "create", "tank/v", size, "--copies", "2")
+    w = Writer(d, "v", 16 * MIB // CHUNK, 1)
+    w.fill()
+    return w
+
+
+def out_of_use(d, name):
+    """The status says so, and the log and the events say why and what to do."""
+    wait_for(f"{name} is out of use", lambda: devices(d)[name]["error"], 30)
+    told = [e for e in d.events() if e["event"] == "device-failed"]
+    assert [os.path.basename(e["path"]) for e in told] == [name], told
+    log = d.err.read_text()
+    assert f"{name} is out of use: {told[0]['why']}" in log and "zonepool device return tank" in log, log
+    assert told[0]["why"] in d.cli("device", "status", "tank")
+    return told[0]["why"]
+
+
+def goes_on(w):
+    rounds = w.rounds
+    wait_for("writes go on", lambda: w.rounds > rounds + 3 or w.fault, 30)
+
+
+def verified(d, w):
+    """All copies are right, by themselves."""
+    rebuilt(d)
+    w.check()
+    found = d.json("device", "scrub", "tank")
+    assert found["damaged_blocks"] == found["wrong_copies"] == 0, found
+
+
+def test_one_of_two_mirrors_fails_and_is_returned(daemon, tool):
+    with Daemon(daemon, tool, QUICK) as d, Failing(d) as f:
+        d.start()
+        w = mirrored(d, d.dir / "a", f.path / "b")
+        with w:
+            f.fail("b", errno.EIO)
+            goes_on(w)
+            why = out_of_use(d, "b")
+            assert why == "Input/output error" or "its file system has failed" in why, why
+            assert not devices(d)["a"]["error"] and not pool(d)["readonly"]
+            refused("Input/output error", d.cli, "device", "return", "tank", f.path / "b")
+            goes_on(w)
+            f.mend("b")
+            d.cli("device", "return", "tank", f.path / "b")
+            assert not devices(d)["b"]["error"]
+            goes_on(w)
+        verified(d, w)
+        d.kill()
+        os.rename(d.dir / "a", d.dir / "a.away")  # b has its share of everything
+        d.start()
+        d.cli("pool", "import", "--degraded", "tank", f.path / "b")
+        w.check()
+
+
+def test_one_of_two_mirrors_fails_and_is_replaced(daemon, tool):
+    with Daemon(daemon, tool, QUICK) as d, Failing(d) as f:
+        d.start()
+        w = mirrored(d, d.dir / "a", f.path / "b")
+        with w:
+            f.fail("b", errno.EIO)
+            goes_on(w)
+            out_of_use(d, "b")
+            d.cli("device", "replace", "tank", f.path / "b", device(d, "c"))
+            goes_on(w)
+        assert stored(d) == ["a", "c"]
+        verified(d, w)
+
+
+def test_a_member_that_only_fails_to_write(daemon, tool):
+    """A full file system: what is there is read, nothing is lost, and it is taken back when there is room."""
+    with Daemon(daemon, tool, QUICK) as d, Failing(d) as f:
+        d.start()
+        w = mirrored(d, d.dir / "a", f.path / "b")
+        with w:
+            f.fail("b", errno.ENOSPC, "w")
+            goes_on(w)
+            assert out_of_use(d, "b") == "its file system is full"
+            f.mend("b")
+            d.cli("device", "return", "tank", f.path / "b")
+            goes_on(w)
+        verified(d, w)
+
+
+def test_a_member_file_is_cut_short(daemon, tool):
+    for keep in (0, 8 * MIB):
+        with Daemon(daemon, tool, QUICK) as d:
+            d.start()
+            w = mirrored(d, d.dir / "a", d.dir / "b")
+            with w:
+                os.truncate(d.dir / "b", keep)
+                goes_on(w)
+                assert "cut short" in out_of_use(d, "b")
+                assert not pool(d)["readonly"]
+                d.cli("device", "replace", "tank", d.dir / "b", device(d, "c"))
+                goes_on(w)
+            assert stored(d) == ["a", "c"]
+            verified(d, w)
+
+
+def test_the_only_member_is_cut_short(daemon, tool):
+    """Nothing can be saved; but the daemon lives, reads fail and show no zeroes, and the others are served."""
+    with Daemon(daemon, tool, QUICK) as d:
+        d.start()
+        d.cli("pool", "create", "tank", "--device", device(d, "a"))
+        d.cli("pool", "create", "other", "--device", device(d, "z"))
+        for name in ("tank", "other"):
+            d.cli("volume", "create", f"{name}/v", "4M")
+        w = Writer(d, "v", 4 * MIB // CHUNK, 1)
+        w.fill()
+        os.truncate(d.dir / "a", 0)
+        for what in (w.fill, w.check):
+            try:
+                what()
+            except OSError as why:
+                assert why.errno in (errno.EIO, errno.EROFS), why
+            else:
+                assert what == w.check, "a write succeeded"
+        assert "cut short" in out_of_use(d, "a")
+        d.cli("volume", "create", "other/w", "4M")
+        assert d.process.poll() is None
+
+
+if __name__ == "__main__":
+    run_tests(globals())
