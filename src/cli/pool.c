@@ -179,11 +179,16 @@ enum { IMPORT_PEER, IMPORT_NO_CHECKSUMS, IMPORT_DEGRADED, IMPORT_COPIES };
 
 static int import(const struct cli *cli, const struct cli_args *args)
 {
-        json_t *params = json_pack("{s:s, s:o, s:{s:b, s:b}}", "name", args->words[0], "devices",
-                                   paths_of(args->words + 1, args->nwords - 1), "options",
-                                   "checksums", !args->nvalues[IMPORT_NO_CHECKSUMS], "degraded",
+        bool known = args->nwords == 1; /* with the devices and settings it had */
+        json_t *params = json_pack("{s:s, s:{s:b}}", "name", args->words[0], "options", "degraded",
                                    args->nvalues[IMPORT_DEGRADED] != 0);
 
+        if (!known)
+                json_object_set_new(params, "devices",
+                                    paths_of(args->words + 1, args->nwords - 1));
+        if (!known || args->nvalues[IMPORT_NO_CHECKSUMS])
+                json_object_set_new(json_object_get(params, "options"), "checksums",
+                                    json_boolean(!args->nvalues[IMPORT_NO_CHECKSUMS]));
         add_copies(params, args->values[IMPORT_COPIES], args->nvalues[IMPORT_COPIES]);
         if (args->nvalues[IMPORT_PEER])
                 json_object_set_new(
@@ -290,8 +295,8 @@ const struct cli_command pool_commands[] = {
      "is treated as having; by default they fit its size."},
     {"pool",
      "import",
-     "NAME DEVICE...",
-     2,
+     "NAME [DEVICE...]",
+     1,
      CLI_ARGS_MAX,
      "Open a pool from its devices, now and at every start of the daemon.",
      {{"peer", "HOST:PORT", "zonepoold of a host with a pool of the same name", true},
@@ -300,7 +305,7 @@ const struct cli_command pool_commands[] = {
        false},
       {"copies", "N", "as for create", false}},
      import,
-     NULL},
+     "Without DEVICE: a pool that could not be opened at start, once more, from those it had."},
     {"pool",
      "export",
      "NAME",

@@ -132,10 +132,8 @@ static void import_stored(struct daemon *d, struct pool_spec *spec, const struct
         }
         log_error("pool", "%s could not be imported: %s", spec->name, err->msg);
         struct dpool *p = dpool_new(d, spec);
-        if (p) {
-                p->state = DPOOL_FAILED;
-                p->error = *err;
-        }
+        if (p)
+                dpool_failed(p, err);
 }
 
 int daemon_start(struct daemon *d, struct config *cfg, struct err *err)

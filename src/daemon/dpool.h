@@ -1,10 +1,11 @@
 /* The pools of the daemon: what it should have imported, what it has, and how both change.
  *
  * A pool is known under its name from the moment its import begins until it is exported. One that
- * could not be imported at start stays as FAILED, with the reason, so that people see it.
+ * could not be imported at start stays as FAILED, with the reason, so that people see it, and is
+ * tried again when its devices have changed. A person's try that fails leaves it so.
  *
- * Files: dpool.c (registry, tick, events), dpool_devices.c, dpool_import.c, dpool_export.c,
- * dpool_store.c.
+ * Files: dpool.c (registry, tick, events), dpool_devices.c, dpool_import.c, dpool_failed.c,
+ * dpool_export.c, dpool_store.c.
  */
 #ifndef ZONEPOOL_DAEMON_DPOOL_H
 #define ZONEPOOL_DAEMON_DPOOL_H
@@ -53,7 +54,8 @@ struct dpool {
         struct list node; /* daemon->pools */
         struct pool_spec spec;
         enum dpool_state state;
-        struct err error; /* FAILED: why */
+        struct err error; /* FAILED: why, */
+        uint64_t was_there; /* and what was found at the paths of its devices then */
         struct pool *pool; /* ACTIVE, EXPORTING; NULL otherwise */
         struct list volumes; /* struct dvol */
         unsigned changing; /* changes of volumes and devices under way */
@@ -61,7 +63,7 @@ struct dpool {
         uint64_t look_ns; /* when devices that are missing are looked for next */
         char not_back[504]; /* why one that was found was refused last, "": none was */
         bool held; /* writes wait for space */
-        struct loop_timer tick;
+        struct loop_timer tick; /* FAILED: looks whether its devices have changed */
         struct loop_defer wake; /* the pool asked for a tick at once */
         struct pool *woken; /* by whom: not `pool` yet while it is imported */
         struct pool_host host;
@@ -91,10 +93,16 @@ void dpool_share_table_cache(struct daemon *d);
 
 /* Opens the devices, checks that they are this pool's, imports, attaches every volume. spec is
  * consumed. devs: already open devices of the spec (consumed), or NULL. done comes once, and from
- * inside the call if it fails at once; on failure p is NULL, or (keep_failed) the FAILED pool. */
+ * inside the call if it fails at once; on failure p is NULL, or (keep_failed) the FAILED pool. A pool
+ * that was FAILED under that name before is that again after a failure, with the new reason. */
 void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, bool keep_failed,
                   void *ctx,
                   void (*done)(void *ctx, int status, const struct err *err, struct dpool *p));
+
+/* dpool_failed.c */
+
+/* The pool is FAILED from now on, and tried again when its devices have changed. */
+void dpool_failed(struct dpool *p, const struct err *err);
 
 /* dpool_devices.c */
 

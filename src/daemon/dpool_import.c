@@ -36,6 +36,7 @@ struct import {
         uint32_t place[POOL_MAX_DEVICES]; /* in the list, of these */
         uint32_t nused;
         bool keep_failed;
+        struct pool_spec before; /* of the FAILED pool that this is a person's try of; or zeroes */
         bool sure; /* of what is missing enough was waited for: without it, where that is right */
         uint64_t start_ns;
         struct loop_timer retry;
@@ -48,6 +49,21 @@ struct import {
         void (*done)(void *ctx, int status, const struct err *err, struct dpool *p);
 };
 
+/* A person's try: the registry has what it had. */
+static void fail_as_before(struct import *im)
+{
+        struct dpool *p = im->p;
+
+        if (!im->before.name[0]) {
+                dpool_free(p);
+                return;
+        }
+        pool_spec_fini(&p->spec);
+        p->spec = im->before;
+        im->before = (struct pool_spec){0};
+        dpool_failed(p, &im->err);
+}
+
 static void finish(struct loop_defer *defer)
 {
         struct import *im = container_of(defer, struct import, finish);
@@ -55,13 +71,13 @@ static void finish(struct loop_defer *defer)
 
         devices_close(im->devs, p->spec.ndevices);
         if (im->status < 0 && im->keep_failed) {
-                p->state = DPOOL_FAILED;
-                p->error = im->err;
+                dpool_failed(p, &im->err);
         } else if (im->status < 0) {
-                dpool_free(p);
+                fail_as_before(im);
                 p = NULL;
         }
         im->done(im->ctx, im->status, &im->err, p);
+        pool_spec_fini(&im->before);
         free(im);
 }
 
@@ -374,6 +390,10 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
         int rc = devs || taken ? 0 : check_not_open(d, spec, &err);
 
         if (im) {
+                if (old && !keep_failed) {
+                        im->before = old->spec;
+                        old->spec = (struct pool_spec){0};
+                }
                 dpool_free(old); /* FAILED: this is the new try */
                 im->p = dpool_new(d, spec);
         }
@@ -382,6 +402,8 @@ void dpool_import(struct daemon *d, struct pool_spec *spec, struct zdev **devs, 
                         err_set(&err, EEXIST, "a pool '%s' is imported already", spec->name);
                 devices_close(devs, n);
                 pool_spec_fini(spec);
+                if (im)
+                        pool_spec_fini(&im->before);
                 free(im);
                 done(ctx, taken ? -EEXIST : -ENOMEM, &err, NULL);
                 return;

@@ -85,6 +85,44 @@ static void swap_peers(struct pool_spec *a, struct pool_spec *b)
         b->npeers = old.npeers;
 }
 
+static json_t *strings_json(char *const *items, uint32_t n)
+{
+        json_t *array = json_array();
+
+        for (uint32_t i = 0; array && i < n; i++)
+                json_array_append_new(array, json_string(items[i]));
+        return array;
+}
+
+/* The devices are not named: those of the pool that is known under the name. What else is not said
+ * is as it was, too. */
+static int spec_again(struct pool_spec *spec, const struct dpool *p, const char *name,
+                      const json_t *peers, const json_t *options, struct err *err)
+{
+        if (!p || !p->spec.ndevices)
+                return err_set(err, ENOENT, "no pool '%.64s' is known: name its devices", name);
+        const struct pool_spec *was = &p->spec;
+        json_t *devices = strings_json(was->devices, was->ndevices);
+        json_t *others = strings_json(was->peers, was->npeers);
+        int rc = pool_spec_init(spec, name, devices, peers ? peers : others, options, err);
+
+        json_decref(devices);
+        json_decref(others);
+        if (rc < 0)
+                return rc;
+        spec->uuid = was->uuid;
+        memcpy(spec->uuids, was->uuids, sizeof(spec->uuids));
+        if (!json_object_get(options, "checksums"))
+                spec->options.checksums = was->options.checksums;
+        if (!json_object_get(options, "reserve_permille"))
+                spec->options.reserve_permille = was->options.reserve_permille;
+        if (!json_object_get(options, "checkpoint_permille"))
+                spec->options.checkpoint_permille = was->options.checkpoint_permille;
+        if (!json_object_get(options, "copies"))
+                spec->copies = was->copies;
+        return 0;
+}
+
 static void import(struct control_request *req, void *ctx)
 {
         struct daemon *d = ctx;
@@ -94,15 +132,17 @@ static void import(struct control_request *req, void *ctx)
         json_t *devices = NULL, *peers = NULL, *options = NULL;
         const struct control_param table[] = {
             PARAM_STR("name", &name, PARAM_REQUIRED),
-            PARAM_ARRAY("devices", &devices, PARAM_REQUIRED),
+            PARAM_ARRAY("devices", &devices, PARAM_OPTIONAL),
             PARAM_ARRAY("peers", &peers, PARAM_OPTIONAL),
             PARAM_OBJECT("options", &options, PARAM_OPTIONAL),
         };
         int rc = control_parse(control_params(req), table, ARRAY_SIZE(table), &err);
-
-        if (rc == 0)
-                rc = pool_spec_init(&spec, name, devices, peers, options, &err);
         struct dpool *p = rc == 0 ? dpool_find(d, name) : NULL;
+
+        if (rc == 0 && !devices)
+                rc = spec_again(&spec, p, name, peers, options, &err);
+        else if (rc == 0)
+                rc = pool_spec_init(&spec, name, devices, peers, options, &err);
         if (rc < 0) {
                 pool_spec_fini(&spec);
                 control_refuse(req, rc, &err);

@@ -173,5 +173,46 @@ def test_the_only_member_is_cut_short(daemon, tool):
         assert d.process.poll() is None
 
 
+def test_a_failed_pool_is_imported_when_its_device_is_there(daemon, tool):
+    with Daemon(daemon, tool, QUICK) as d:
+        d.start()
+        d.cli("pool", "create", "tank", "--device", device(d, "a"), "--device", device(d, "b"))
+        d.cli("volume", "create", "tank/v", "16M")
+        w = Writer(d, "v", 16 * MIB // CHUNK, 1)
+        w.fill()
+        d.kill()
+        for name in ("a", "b"):
+            os.rename(d.dir / name, d.dir / f"{name}.away")
+        d.start()
+        assert pool(d)["state"] == "failed" and "No such file" in pool(d)["error"], pool(d)
+        os.rename(d.dir / "a.away", d.dir / "a")  # not enough: the reason is another one now
+        wait_for("it is tried again", lambda: "is missing" in (pool(d)["error"] or ""))
+        assert pool(d)["state"] == "failed" and stored(d) == ["a", "b"], pool(d)
+        os.rename(d.dir / "b.away", d.dir / "b")
+        wait_for("it is imported", lambda: pool(d)["state"] == "active")
+        w.check()
+        assert d.err.read_text().count("its devices have changed") == 2, "it was tried for nothing"
+
+
+def test_a_failed_pool_is_imported_by_its_name(daemon, tool):
+    with Daemon(daemon, tool, QUICK) as d:
+        d.start()
+        refused("name its devices", d.cli, "pool", "import", "tank")
+        w = mirrored(d, d.dir / "a", d.dir / "b")
+        d.kill()
+        os.rename(d.dir / "b", d.dir / "b.away")
+        d.start()
+        assert pool(d)["state"] == "failed"
+        for words in ((), (d.dir / "a",), (d.dir / "b.away", d.dir / "nothing")):
+            refused("", d.cli, "pool", "import", "tank", *words)
+            assert pool(d)["state"] == "failed" and pool(d)["error"], pool(d)  # it is still known
+            assert sorted(os.path.basename(v["path"]) for v in pool(d)["devices"]) == ["a", "b"]
+        assert stored(d) == ["a", "b"]
+        d.cli("pool", "import", "tank", "--degraded")
+        assert pool(d)["state"] == "active" and devices(d)["b"]["missing"]
+        d.cli("pool", "import", "tank")  # it is there already
+        w.check()
+
+
 if __name__ == "__main__":
     run_tests(globals())

@@ -106,7 +106,7 @@ def test_a_start_does_not_go_on_without_the_only_copy(daemon, tool):
         now = pool(d)
         assert now["state"] == "failed" and "v has 1 copies" in now["error"], now
         back(d, "c")
-        d.cli("pool", "import", "tank", *(d.dir / n for n in "abc"))
+        wait_for("it is imported by itself", lambda: pool(d)["state"] == "active")
         w.check()
 
 
@@ -124,7 +124,8 @@ def test_a_device_comes_back_while_the_pool_is_in_use(daemon, tool):
             wait_for("it is taken back by itself", lambda: not devices(d)["c"]["missing"])
         rebuilt(d)
         assert devices(d)["c"]["stale_bytes"] == 0
-        assert [e["path"] for e in d.events() if e["event"] == "device-returned"] == [str(d.dir / "c")]
+        wait_for("and it is told", lambda: [e["path"] for e in d.events() if e["event"] == "device-returned"] ==
+                 [str(d.dir / "c")])
         w.check()
         d.kill()
         away(d, "a")  # now c has its share of everything
