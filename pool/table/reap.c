@@ -26,6 +26,7 @@ struct reaper {
         struct volume *node;
         struct tree *heir; /* of the step, NULL: none */
         uint64_t first, end; /* blocks of the step */
+        uint64_t id, from; /* of that tree nothing is left below; 0: none */
         struct pin pin[2]; /* what goes, with all above it; the heir's */
         uint32_t loading;
         int status;
@@ -143,19 +144,38 @@ static void send(struct reaper *r, uint8_t type, uint64_t index, uint32_t count)
         stream_kick(pool, s);
 }
 
+/* Where what is left of the tree begins, as far as the pages in RAM tell. What was passed over may
+ * have got entries of a parent that went meanwhile: from the start again when the rest is gone. */
+static uint64_t next_left(const struct reaper *r)
+{
+        const uint64_t all = VOLUME_MAX_BYTES / ZP_BLOCK;
+        const struct tree *t = r->node->tree;
+        uint64_t from = r->id == t->id ? r->from : 0;
+        uint64_t next = tree_next_entry_maybe(t, from, all);
+
+        return next < all ? next : tree_next_entry_maybe(t, 0, from);
+}
+
 /* The pages are there, and what is locked is still the heir: or a snapshot was taken of it, or
- * somebody began to use what goes. */
+ * somebody began to use what goes. Where the pages show that nothing is left in the step's range
+ * that is remembered: they may be out of RAM by the next one. */
 static void send_step(struct reaper *r)
 {
         struct volume *node = r->node;
+        uint64_t next = node->tree->height ? next_left(r) : 0;
 
         if (node->pins || node->tree->nkids > 1 || heir_of(node) != r->heir ||
-            (r->heir && !r->heir->vol->frozen && r->heir->vol != r->vol))
+            (r->heir && !r->heir->vol->frozen && r->heir->vol != r->vol)) {
                 end(r);
-        else if (!node->tree->height)
+        } else if (!node->tree->height) {
                 send(r, RECORD_GONE, node->slot, 0);
-        else
+        } else if (next < r->first || next >= r->end) {
+                r->id = node->tree->id;
+                r->from = next;
+                end(r);
+        } else {
                 send(r, RECORD_MERGE, r->first, (uint32_t)(r->end - r->first));
+        }
 }
 
 static void pages_there(struct pin *pin, int status)
@@ -202,13 +222,12 @@ static void granted(struct lock *l)
 
 static void step(struct reaper *r)
 {
-        const uint64_t all = VOLUME_MAX_BYTES / ZP_BLOCK;
         struct tree *t = r->node->tree;
 
         r->busy = true;
         r->vol = NULL;
         r->heir = heir_of(r->node);
-        r->first = t->height ? tree_next_entry_maybe(t, 0, all) / ENTRIES * ENTRIES : 0;
+        r->first = t->height ? next_left(r) / ENTRIES * ENTRIES : 0;
         r->end = t->height ? r->first + (uint64_t)tree_step_leaves(r->pool) * ENTRIES : UINT64_MAX;
         if (!r->heir || r->heir->vol->frozen) {
                 pin_pages(r);

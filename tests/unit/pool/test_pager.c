@@ -197,6 +197,72 @@ static void test_a_deletion_goes_on_after_a_crash(void)
         t_fini(&t);
 }
 
+struct reader {
+        struct volume *vol;
+        struct volume_io io;
+        struct iovec iov;
+        uint8_t buf[ZP_BLOCK];
+        uint64_t leaf;
+        bool busy;
+};
+
+static void was_read(struct volume_io *io, int status)
+{
+        struct reader *r = container_of(io, struct reader, io);
+
+        CU_ASSERT_EQUAL(status, 0);
+        r->busy = false;
+}
+
+static void read_on(struct reader *r, uint64_t leaves)
+{
+        r->busy = true;
+        r->iov = (struct iovec){r->buf, ZP_BLOCK};
+        r->io = (struct volume_io){.op = VOLUME_READ,
+                                   .offset_bytes = r->leaf++ % leaves * LEAF,
+                                   .length_bytes = ZP_BLOCK,
+                                   .iov = &r->iov,
+                                   .niov = 1,
+                                   .done = was_read};
+        volume_submit(r->vol, &r->io);
+}
+
+/* Where the only leaf lies is known only while the page above is in RAM; others drive that out at
+ * once. */
+static void test_a_deletion_finds_what_is_left_while_others_take_the_ram(void)
+{
+        static const uint64_t at[] = {(uint64_t)5 * LEAF, (uint64_t)700 * LEAF};
+        enum { N = sizeof(at) / sizeof(at[0]), STEPS = 5000, LEAVES = 200 };
+        struct t_pool t;
+        struct volume *vol;
+        struct reader r = {0};
+
+        t_pool_new(&t, 1, 60, 128);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "other", LEAVES * (uint64_t)LEAF, &r.vol), 0);
+        write_leaves(&t, r.vol, LEAVES, 1);
+        for (unsigned i = 0; i < N; i++) {
+                int answer = 1;
+                CU_ASSERT_EQUAL_FATAL(t_create(&t, "disk", 1000 * (uint64_t)LEAF, &vol), 0);
+                CU_ASSERT_EQUAL(t_io(vol, &t, VOLUME_WRITE, at[i], r.buf, ZP_BLOCK, true), 0);
+                t_export(&t);
+                t.options.table_cache_bytes = 1;
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                r.vol = volume_by_name(t.pool, "other");
+                volume_delete(volume_by_name(t.pool, "disk"), &answer, deleted);
+                for (unsigned n = 0; n < STEPS; n++) {
+                        if (!r.busy)
+                                read_on(&r, LEAVES);
+                        mem_device_step(t_mem(&t, 0));
+                }
+                while (r.busy && mem_device_step(t_mem(&t, 0)))
+                        ;
+                CU_ASSERT_EQUAL(answer, 0);
+                CU_ASSERT_EQUAL_FATAL(status_of(&t).allocated_bytes, LEAVES * ZP_BLOCK);
+                t_check(&t);
+        }
+        t_fini(&t);
+}
+
 static void test_a_volume_of_64_tib(void)
 {
         static const uint64_t at[] = {0,
@@ -261,6 +327,7 @@ static const struct t_case cases[] = {
     T_CASE(test_a_page_that_cannot_be_read_fails_who_wants_it),
     T_CASE(test_a_page_that_is_not_what_it_should_be_is_reported),
     T_CASE(test_a_deletion_goes_on_after_a_crash),
+    T_CASE(test_a_deletion_finds_what_is_left_while_others_take_the_ram),
     T_CASE(test_a_volume_of_64_tib),
     T_CASE(test_a_pool_of_256_devices),
 };
