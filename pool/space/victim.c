@@ -39,31 +39,39 @@ bool victim_urgent(const struct pool *pool)
 /* What lives there can be read, and nobody is at work on it. */
 static bool can_be(const struct pool *pool, const struct group *g)
 {
-        return g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy &&
-               !group_away(pool, g);
+        return g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy;
 }
 
-/* Moving what lives there takes less than the group gives back. One that has lost members gives
- * less than copies of the same blocks elsewhere take. */
-static bool worth_it(const struct pool *pool, const struct group *g, bool hurry)
+/* Zones that it gives back: none on devices that are lost or leave. */
+static unsigned zones_of(const struct pool *pool, const struct group *g)
 {
-        uint64_t takes = g->live + g->live / 64 + 2, gives = hurry ? g->cap : g->cap - g->cap / 8;
         unsigned zones = 0;
 
         for (unsigned k = 0; k < g->width; k++)
-                zones += pdev_usable(member_dev(pool, g, k));
-        return takes * members_wanted(pool, g) < gives * MAX(zones, 1u);
+                zones += pdev_takes(member_dev(pool, g, k));
+        return zones;
 }
 
-/* What must be written before the group is free: of a table group that is wanted at once, a
- * checkpoint with all pages that have changed. It is the last choice where that is all it gives. */
+/* Moving what lives there takes less than the group gives back. One that has lost members, or has
+ * some on devices that leave, gives less than copies of the same blocks elsewhere take. */
+static bool worth_it(const struct pool *pool, const struct group *g, bool hurry)
+{
+        uint64_t takes = g->live + g->live / 64 + 2, gives = hurry ? g->cap : g->cap - g->cap / 8;
+
+        return takes * members_wanted(pool, g) < gives * zones_of(pool, g);
+}
+
+/* What must be written before the group is free, by what that gives: of a table group that is
+ * wanted at once, a checkpoint with all pages that have changed. It is the last choice where that
+ * is all it gives. */
 static double share_moved(const struct pool *pool, const struct group *g, bool hurry)
 {
-        uint64_t takes = g->live;
+        uint64_t takes = g->live, gives = (uint64_t)g->cap * zones_of(pool, g);
 
+        takes *= members_wanted(pool, g);
         if (hurry && g->cls == CLASS_TABLE)
-                takes = MIN(takes + pool->ndirty, g->cap - 1u);
-        return (double)takes / g->cap;
+                takes = MIN(takes + pool->ndirty * members_wanted(pool, g), gives - 1);
+        return (double)takes / (double)gives;
 }
 
 struct group *victim_choose(struct pool *pool)
@@ -99,7 +107,7 @@ struct group *victim_choose_short(struct pool *pool)
 {
         for (uint32_t i = 0; pool->rebuild && i < pool->ngroups; i++) {
                 struct group *g = pool->groups[i];
-                if (can_be(pool, g) && group_short(pool, g))
+                if (can_be(pool, g) && group_short(pool, g) && !group_away(pool, g))
                         return g;
         }
         pool->rebuild = false;

@@ -197,6 +197,7 @@ static void test_a_deletion_goes_on_after_a_crash(void)
         t_fini(&t);
 }
 
+/* Somebody who reads one leaf after the other. */
 struct reader {
         struct volume *vol;
         struct volume_io io;
