@@ -132,6 +132,8 @@ struct pool {
         struct mover *mover;
         struct scrub *scrub;
         struct list member_ops; /* devices that are to come or go */
+        bool leave_waits; /* the first of them waits for groups that are free on the others, */
+        uint32_t leave_slot; /* it is that device's */
         uint64_t requests; /* of users, ever */
         uint64_t absorbed_blocks; /* written by users, and by a later write in their place */
         struct list deferred;

@@ -77,6 +77,8 @@ void pool_poll(struct pool *pool)
                 mover_poll(pool);
                 scrub_poll(pool);
                 clean_poll(pool);
+                if (pool->leave_waits && clean_in_vain(pool))
+                        member_poll(pool); /* it need not wait for that */
                 reap_poll(pool);
                 promise_poll(pool);
                 space_release(pool);
@@ -315,6 +317,7 @@ static void export_saved(struct ckpt_wait *w, int status)
         ex->status = status;
         ex->again.call = export_finish;
         ex->pool->running = false;
+        members_cancel(ex->pool);
         /* the cleaner, resets and a wake-up may still be in flight */
         ex->pool->when_idle = &ex->again;
         wake(ex->pool); /* or nothing is, and nothing else would tell */

@@ -252,8 +252,10 @@ void pool_device_add(struct pool *pool, struct zdev *dev, void *ctx,
 void pool_device_replace(struct pool *pool, uint32_t old, struct zdev *dev, void *ctx,
                          void (*done)(void *ctx, int status, const struct err *err,
                                       uint32_t index));
-/* Empties a member and keeps it empty. -ENOSPC, with numbers: the others have no room for what
- * lives there, or too few zones; -EINVAL no such member; -EALREADY it is being removed. */
+/* Empties a member and keeps it empty. It begins, and is answered, when the others have some groups
+ * free; cleaning is asked for them. -ENOSPC, with numbers: the others have no room for what lives
+ * there, or too few zones, or none that cleaning gains; -EINVAL no such member; -EALREADY it is
+ * being removed; -ECANCELED the pool is being exported. */
 void pool_device_evacuate(struct pool *pool, uint32_t index, void *ctx,
                           void (*done)(void *ctx, int status, const struct err *err));
 /* Empties a member, takes it out of the pool, wipes its label and closes it:

@@ -12,6 +12,7 @@
 
 enum { MIN_GROUPS = 14 }; /* as many as the least pool has */
 enum { KEEP_FORMABLE = 6 };
+enum { FREE_ON_OTHERS = 4 };
 
 /* ---- answers ---- */
 
@@ -166,6 +167,13 @@ int member_check_leave(const struct pool *pool, uint32_t index, struct err *err)
         return 0;
 }
 
+/* What leaves can be moved: it goes into groups that are free elsewhere, and so do the tables. The
+ * device's own are used no more once it leaves. */
+static bool others_have_groups(const struct pool *pool, uint32_t index)
+{
+        return groups_free_without(pool, index) > (uint64_t)FREE_ON_OTHERS * pool->max_cap;
+}
+
 static int check_slot(const struct member_op *op, struct err *err)
 {
         const struct pool *pool = op->pool;
@@ -250,10 +258,17 @@ void members_go_on(struct pool *pool)
 
 static int leave(struct member_op *op)
 {
+        struct pdev *d = &op->pool->devs[op->index];
         int rc = check_leave(op, &op->err);
 
+        if (rc == 0 && d->state == POOL_DEVICE_MEMBER && !others_have_groups(op->pool, op->index))
+                return err_set(&op->err, ENOSPC,
+                               "device %s cannot leave pool %s: the other devices have no zones "
+                               "free to begin with, and cleaning gains none; add a device or "
+                               "delete data first",
+                               path_of(d), op->pool->name);
         if (rc == 0)
-                member_leave(op->pool, &op->pool->devs[op->index], op->remove);
+                member_leave(op->pool, d, op->remove);
         return rc;
 }
 
@@ -380,6 +395,26 @@ static int change(struct member_op *op)
         default:
                 return member_return(op);
         }
+}
+
+/* The others have room, but no groups that are free: cleaning is asked for them first, and comes to
+ * an end. */
+static bool must_wait(const struct member_op *op)
+{
+        struct pool *pool = op->pool;
+        struct err err = ERR_INIT;
+
+        if (op->kind != MEMBER_LEAVE || pool->readonly ||
+            others_have_groups(pool, op->index) || check_leave(op, &err) < 0 ||
+            pool->devs[op->index].state != POOL_DEVICE_MEMBER)
+                return false;
+        bool vain = clean_in_vain(pool), idle = pool->ckpt.state == CKPT_IDLE;
+        if (vain && idle && !pool->count.emptied && pool->count.free == pool->count.ready)
+                return false;
+        if (idle && pool->count.emptied && (vain || pool->count.emptied > FREE_ON_OTHERS))
+                ckpt_start(pool, NULL);
+        pool->leave_slot = op->index;
+        return true;
 }
 
 static void carry_out(struct member_op *op)
@@ -548,8 +583,12 @@ void member_poll(struct pool *pool)
         seal_idle(pool);
         if (pool->ckpt.state > CKPT_FREEZING)
                 return;
+        pool->leave_waits = false;
         while (!list_empty(&pool->member_ops)) {
                 struct member_op *op = list_first(&pool->member_ops, struct member_op, node);
+                pool->leave_waits = must_wait(op);
+                if (pool->leave_waits)
+                        break;
                 list_del(&op->node);
                 carry_out(op);
         }
@@ -557,4 +596,15 @@ void member_poll(struct pool *pool)
                 go_on(pool, &pool->devs[i]);
                 close_left(pool, &pool->devs[i]);
         }
+}
+
+void members_cancel(struct pool *pool)
+{
+        while (!list_empty(&pool->member_ops)) {
+                struct member_op *op = list_first(&pool->member_ops, struct member_op, node);
+                list_del(&op->node);
+                member_answer(op, err_set(&op->err, ECANCELED, "pool %s is being exported",
+                                          pool->name));
+        }
+        pool->leave_waits = false;
 }

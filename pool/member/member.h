@@ -61,6 +61,8 @@ enum { NO_SLOT = UINT32_MAX };
 
 /* Goes on with what has become possible. */
 void member_poll(struct pool *pool);
+/* The pool is being exported: what has not begun is answered so. */
+void members_cancel(struct pool *pool);
 /* Queues an operation. */
 void member_ask(struct member_op *op);
 /* JOIN, RETURN: an operation for the device, with room for its zones; NULL: no memory. It is freed

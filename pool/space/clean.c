@@ -64,6 +64,7 @@ struct cleaner {
         uint64_t tick_ns;
         uint64_t stuck_seq, stuck_root; /* no victim was worth it: not before something changed */
         bool stuck;
+        bool in_vain; /* stuck, or pointless */
         uint64_t lap_user, lap_live, lap_start; /* since when nothing was gained, see pointless() */
         uint32_t lap_free;
 };
@@ -126,6 +127,11 @@ static bool pointless(struct cleaner *c)
 bool clean_idle(const struct pool *pool)
 {
         return !pool->cleaner->victim;
+}
+
+bool clean_in_vain(const struct pool *pool)
+{
+        return clean_idle(pool) && pool->cleaner->in_vain;
 }
 
 static void step(struct cleaner *c);
@@ -563,6 +569,7 @@ void clean_poll(struct pool *pool)
         struct cleaner *c = pool->cleaner;
 
         pace(c);
+        c->in_vain = false;
         if (!pool->running || pool->readonly)
                 return;
         if (c->victim && !c->rebuilding && pool->rebuild && c->rebuild_credit)
@@ -578,12 +585,13 @@ void clean_poll(struct pool *pool)
                         begin(c, shy, true);
                 return;
         }
+        c->in_vain = true;
         if (c->stuck && c->stuck_seq == pool->seq && c->stuck_root == pool->generation)
                 return;
         if (pointless(c))
                 return;
         struct group *g = victim_choose(pool);
-        c->stuck = !g;
+        c->stuck = c->in_vain = !g;
         c->stuck_seq = pool->seq;
         c->stuck_root = pool->generation;
         if (g)

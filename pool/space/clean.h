@@ -21,6 +21,8 @@ bool clean_behind(const struct pool *pool);
 bool clean_yield(struct pool *pool, const struct group *g);
 /* Nothing is being moved, and nothing will be unless something changes. */
 bool clean_idle(const struct pool *pool);
+/* It is wanted at once, and there was nothing to gain when it looked. */
+bool clean_in_vain(const struct pool *pool);
 /* Time passes: rebuilding goes on. */
 void clean_tick(struct pool *pool, uint64_t now);
 uint64_t clean_next_tick_ns(const struct pool *pool);

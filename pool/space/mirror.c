@@ -84,16 +84,15 @@ unsigned width_for(const struct pool *pool, unsigned copies)
         return MAX(1u, MIN(copies, pool->nusable));
 }
 
-uint32_t groups_formable(const struct pool *pool, unsigned width, bool ready)
+/* Mirrored ones, of zones that are not on device `but`. */
+static uint32_t formable(const struct pool *pool, unsigned width, bool ready, uint32_t but)
 {
         uint64_t sum = 0, first = 0, second = 0;
 
-        if (width <= 1)
-                return ready ? pool->count.ready : pool->count.free;
         for (uint32_t i = 0; i < pool->ndevs; i++) {
                 const struct pdev *d = &pool->devs[i];
                 uint64_t n = ready ? d->nfree : d->nzones_free;
-                if (!pdev_usable(d))
+                if (!pdev_usable(d) || i == but)
                         continue;
                 sum += n;
                 if (n > first) {
@@ -109,6 +108,13 @@ uint32_t groups_formable(const struct pool *pool, unsigned width, bool ready)
         return (uint32_t)most;
 }
 
+uint32_t groups_formable(const struct pool *pool, unsigned width, bool ready)
+{
+        if (width <= 1)
+                return ready ? pool->count.ready : pool->count.free;
+        return formable(pool, width, ready, UINT32_MAX);
+}
+
 uint32_t groups_free(const struct pool *pool)
 {
         return groups_formable(pool, width_for(pool, pool->copies), false);
@@ -119,6 +125,21 @@ uint64_t groups_free_blocks(const struct pool *pool)
         if (width_for(pool, pool->copies) == 1)
                 return pool->count.free_blocks;
         return (uint64_t)groups_free(pool) * pool->max_cap;
+}
+
+uint64_t groups_free_without(const struct pool *pool, uint32_t leaving)
+{
+        unsigned width = width_for(pool, pool->copies);
+        uint64_t blocks = 0;
+
+        if (width > 1)
+                return (uint64_t)formable(pool, width, false, leaving) * pool->max_cap;
+        for (uint32_t i = 0; i < pool->ngroups; i++) {
+                const struct group *g = pool->groups[i];
+                if (g->state == GROUP_FREE && g->counted && g->member[0].dev != leaving)
+                        blocks += g->cap;
+        }
+        return blocks;
 }
 
 uint64_t groups_free_room(const struct pool *pool)

@@ -46,6 +46,8 @@ uint32_t groups_formable(const struct pool *pool, unsigned width, bool ready);
 uint32_t groups_free(const struct pool *pool);
 /* The same as blocks, for comparisons with so many times max_cap; */
 uint64_t groups_free_blocks(const struct pool *pool);
+/* without those that are free on the device; */
+uint64_t groups_free_without(const struct pool *pool, uint32_t leaving);
 /* and those that surely fit in, */
 uint64_t groups_free_room(const struct pool *pool);
 /* at so many a group. */

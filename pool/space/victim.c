@@ -33,7 +33,7 @@ bool victim_users_wait(const struct pool *pool)
 bool victim_urgent(const struct pool *pool)
 {
         return victim_users_wait(pool) || groups_free(pool) + pool->count.emptied <= LOW_FREE ||
-               mover_wants_room(pool);
+               mover_wants_room(pool) || pool->leave_waits;
 }
 
 /* What lives there can be read, and nobody is at work on it. */
@@ -42,13 +42,16 @@ static bool can_be(const struct pool *pool, const struct group *g)
         return g->state == GROUP_SEALED && g->live && !g->unclean && !g->freeing && !g->busy;
 }
 
-/* Zones that it gives back: none on devices that are lost or leave. */
+/* Zones that it gives back: none on devices that are lost, leave, or are to leave as soon as others
+ * have room. */
 static unsigned zones_of(const struct pool *pool, const struct group *g)
 {
         unsigned zones = 0;
 
-        for (unsigned k = 0; k < g->width; k++)
-                zones += pdev_takes(member_dev(pool, g, k));
+        for (unsigned k = 0; k < g->width; k++) {
+                const struct pdev *d = member_dev(pool, g, k);
+                zones += pdev_takes(d) && !(pool->leave_waits && d->index == pool->leave_slot);
+        }
         return zones;
 }
 

@@ -4,9 +4,10 @@
 
 #include "tests/t_suite.h"
 
+#include <errno.h>
 #include <string.h>
 
-enum { ZONES = 24, ZONE_BLOCKS = 64, MAX_BLOCKS = 4000 };
+enum { ZONES = 24, ZONE_BLOCKS = 64, MAX_BLOCKS = 4000, LEFT = 600, FREE_ON_OTHERS = 4 };
 
 static struct pool_device_status device(struct t_pool *t, uint32_t index)
 {
@@ -97,7 +98,87 @@ static void test_two_devices_leave_a_mirrored_pool_that_is_full_then(void)
         t_fini(&t);
 }
 
+/* Two devices that are full of what is mostly dead. The second has more zones free, but may have few
+ * open. Returns how many blocks are left, which the first alone can hold. */
+static uint64_t few_are_free(struct t_pool *t, struct volume **ret_vol)
+{
+        struct mem_device_spec spec = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
+        struct t_pool other;
+        uint64_t n = 0;
+
+        memset(version_of, 0, sizeof(version_of));
+        t_devices(t, 1, &spec);
+        spec = (struct mem_device_spec){
+            .nr_zones = 3 * ZONES, .zone_blocks = ZONE_BLOCKS, .max_open = 4, .max_active = 4};
+        t_devices(&other, 1, &spec);
+        t->devs[t->ndevs++] = other.devs[0];
+        CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create(t, "disk", MAX_BLOCKS * ZP_BLOCK, ret_vol), 0);
+        while (n < MAX_BLOCKS) {
+                write_block(t, *ret_vol, n++);
+                overwrite_some(t, *ret_vol, n, 1);
+        }
+        for (uint64_t b = LEFT; b < n; b++)
+                if (b % 64)
+                        CU_ASSERT_EQUAL(
+                            t_io(*ret_vol, t, VOLUME_DISCARD, b * ZP_BLOCK, NULL, ZP_BLOCK, false),
+                            0);
+        CU_ASSERT_TRUE_FATAL(device(t, 0).empty_zones <= FREE_ON_OTHERS);
+        return LEFT;
+}
+
+static bool step(struct t_pool *t)
+{
+        bool any = false;
+
+        for (uint32_t i = 0; i < t->ndevs; i++)
+                any |= mem_device_step(t_mem(t, i));
+        return any;
+}
+
+/* Else nothing could be moved: neither what lives there, nor what stands in the way. */
+static void test_a_device_leaves_once_the_others_have_groups_free(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        uint64_t n = few_are_free(&t, &vol);
+        int rc = 1;
+
+        pool_device_evacuate(t.pool, 1, &rc, answered);
+        while (device(&t, 1).state == POOL_DEVICE_MEMBER && step(&t))
+                ;
+        CU_ASSERT_EQUAL(device(&t, 1).state, POOL_DEVICE_LEAVING);
+        CU_ASSERT_TRUE(device(&t, 0).empty_zones > FREE_ON_OTHERS);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(rc, 0);
+        overwrite_some(&t, vol, n, n);
+        t_pass(&t, 60);
+        CU_ASSERT_TRUE(device(&t, 1).drained);
+        check_blocks(&t, vol, n);
+        t_check(&t);
+        t_fini(&t);
+}
+
+static void test_an_export_does_not_wait_for_it(void)
+{
+        struct t_pool t;
+        struct volume *vol;
+        int rc = 1;
+
+        few_are_free(&t, &vol);
+        pool_device_evacuate(t.pool, 1, &rc, answered);
+        t_export(&t);
+        CU_ASSERT_EQUAL(rc, -ECANCELED);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(device(&t, 1).state, POOL_DEVICE_MEMBER);
+        t_check(&t);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
+    T_CASE(test_a_device_leaves_once_the_others_have_groups_free),
+    T_CASE(test_an_export_does_not_wait_for_it),
     T_CASE(test_two_devices_leave_a_mirrored_pool_that_is_full_then),
 };
 T_MAIN("devices leave", cases)
