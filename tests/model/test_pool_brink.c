@@ -177,25 +177,26 @@ static void kept_made(void *ctx, int status, struct volume *vol)
 {
         struct volume **ret = ctx;
 
-        CU_ASSERT_EQUAL_FATAL(status, 0);
+        CU_ASSERT_FATAL(status == 0 || status == -ENOSPC);
         *ret = vol;
 }
 
-/* Before the pool is filled. */
+/* Before the pool is filled; less where a small pool has no room for so many pages. */
 static void reserve(struct brink *b)
 {
         struct volume *vol = NULL;
 
         b->nkept = rng_chance(&b->rng, 1, 2) ? 0 : 1 + rng_below(&b->rng, MAX_KEPT);
-        struct volume_spec spec = {.name = "kept",
-                                   .uuid.b = {1},
-                                   .size_bytes = b->size,
-                                   .reserved_bytes = b->nkept * ZP_BLOCK};
-        if (!b->nkept)
-                return;
-        volume_create(b->t.pool, &spec, &vol, kept_made);
-        t_drive(&b->t);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(vol);
+        while (b->nkept && !vol) {
+                struct volume_spec spec = {.name = "kept",
+                                           .uuid.b = {1},
+                                           .size_bytes = b->size,
+                                           .reserved_bytes = b->nkept * ZP_BLOCK};
+                volume_create(b->t.pool, &spec, &vol, kept_made);
+                t_drive(&b->t);
+                b->nkept = vol ? b->nkept : b->nkept / 2;
+        }
+        CU_ASSERT_FATAL(vol || b->nkept == 0);
 }
 
 /* With the pool full: what is reserved is there, each block with table pages of its own. */

@@ -108,6 +108,8 @@ void oracle_resize(struct oracle *o, struct oracle_volume *v, uint64_t size_byte
         for (uint64_t i = now; i < was; i++)
                 free(v->sectors[i].values);
         v->sectors = must(realloc(v->sectors, now * sizeof(*v->sectors)));
+        if (now < was && now % SECTORS_PER_BLOCK)
+                v->sectors[now - 1].edge = true;
         if (now > was)
                 memset(v->sectors + was, 0, (now - was) * sizeof(*v->sectors));
         v->new_size_bytes = size_bytes;
@@ -659,7 +661,7 @@ int oracle_block_kind(struct oracle *o, const struct oracle_volume *v, uint64_t 
                 const struct value *only = only_value(o, &v->sectors[i]);
                 if (only && o->ops[only->op].data)
                         return 1;
-                never = never && !v->sectors[i].values;
+                never = never && !v->sectors[i].values && !v->sectors[i].edge;
                 one = one && only && all && only->op == all->op && only->op != 0;
         }
         return never || (one && end == first + SECTORS_PER_BLOCK) ? -1 : 0;

@@ -39,6 +39,7 @@ struct value {
 struct sector {
         uint32_t durable_start; /* values that ended before are superseded by a durable one */
         bool rotten; /* its block is not what was written: it may be unreadable */
+        bool edge; /* the volume ended here once: what its block held behind that is cut off */
         uint16_t n, room;
         struct value *values; /* NULL: only op 0 */
 };

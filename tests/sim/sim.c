@@ -21,6 +21,7 @@
 enum {
         MIN_ZONE_BLOCKS = 32, /* the pool refuses smaller ones */
         MAX_COMMANDS = 20000, /* without an operation of a user's that ends */
+        MAX_IN_VAIN = 50, /* tries to make room */
         MAX_IDLE_TICKS = 2000, /* clock moves without any completion */
 };
 
@@ -358,7 +359,9 @@ void sim_stuck(struct sim *sim)
         pool_get_status(sim->pool, &st);
         /* what was admitted before a device took its room along waits in the pool, untold */
         bool shrunk = sim->least_copies && ailing_took_room(sim, sim->pool);
-        if ((!sim->gave_up && !sim->worn && !shrunk) || st.held_requests ||
+        /* and whoever wants to give room may have to wait for its lock */
+        bool vain = shrunk && work_relieved_in_vain(sim->work) > MAX_IN_VAIN;
+        if ((!sim->gave_up && !sim->worn && !shrunk) || (st.held_requests && !vain) ||
             (sim->least_copies && !shrunk)) {
                 work_relieve(sim->work);
                 return;

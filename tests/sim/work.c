@@ -308,6 +308,7 @@ static void request_done(struct volume_io *io, int status)
         }
         r->v->busy--;
         r->w->outstanding--;
+        r->w->in_vain = 0;
         sim->user_ops++;
         sim->progress_at = sim->commands;
         sim->failures += status == -EIO || status == -EROFS;
@@ -516,6 +517,11 @@ static uint64_t blocks_wanted(const struct work *w)
         return blocks * POOL_MAX_GROUP_WIDTH; /* what is available is told for one copy */
 }
 
+unsigned work_relieved_in_vain(const struct work *w)
+{
+        return w->in_vain;
+}
+
 void work_relieve(struct work *w)
 {
         struct sim *sim = w->sim;
@@ -535,6 +541,7 @@ void work_relieve(struct work *w)
                          "requests wait for space (%llu bytes at most) although %llu are available",
                          (unsigned long long)wanted, (unsigned long long)st.available_bytes);
         w->relieved++;
+        w->in_vain++;
         struct request *r, *tmp;
         if (w->relieved % 3) { /* give space back */
                 for (uint32_t i = 0; i < oracle_count(sim->oracle); i++) {

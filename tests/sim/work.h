@@ -23,6 +23,8 @@ uint32_t work_outstanding(const struct work *w);
 /* Nothing goes on by itself although operations are outstanding: fails the run unless they wait for
  * space rightly; then makes some. */
 void work_relieve(struct work *w);
+/* How often that was done since an operation ended. */
+unsigned work_relieved_in_vain(const struct work *w);
 /* The pool is gone: whatever was under way may or may not have happened. */
 void work_power_cut(struct work *w);
 

@@ -34,6 +34,7 @@ void work_control_end(struct control *c)
         struct sim *sim = c->w->sim;
         bool durable = c->kind != ASK_MAP;
         c->w->outstanding--;
+        c->w->in_vain = 0;
         sim->user_ops++;
         sim->progress_at = sim->commands;
         work_control_free(c);

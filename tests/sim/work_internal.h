@@ -51,6 +51,7 @@ struct work {
         uint32_t next_name;
         uint64_t cursor; /* of sequential writes */
         unsigned relieved;
+        unsigned in_vain; /* and nothing has ended since */
 };
 
 struct control {
