@@ -50,10 +50,15 @@ static bool look(struct leave *l)
                 return false;
         }
         uuid_format(&l->uuid, uuid);
-        if (dpool_slot_of(p, uuid, &slot, &dev) < 0 || (dev.drained && !dev.removing)) {
+        bool gone = dpool_slot_until_gone(p, uuid, &slot, &dev) < 0;
+        if (gone || (dev.state == POOL_DEVICE_LEAVING && dev.drained && !dev.removing)) {
                 control_reply(l->req, report_pool(p));
                 free(l);
                 return false;
+        }
+        if (dev.state == POOL_DEVICE_LEFT) {
+                control_progress(l->req, "wiping its label", 1, 1);
+                return true;
         }
         if (dev.state != POOL_DEVICE_LEAVING) {
                 wait_refuse(
@@ -116,7 +121,8 @@ static struct leave *parse(struct control_request *req, struct daemon *d, uint32
 
         if (rc == 0 && !p)
                 rc = -err.code;
-        bool gone = rc == 0 && dpool_slot_of(p, device, ret_slot, &dev) < 0;
+        bool gone = rc == 0 && (begun ? dpool_slot_until_gone(p, device, ret_slot, &dev)
+                                      : dpool_slot_of(p, device, ret_slot, &dev)) < 0;
         if (gone && begun) {
                 control_reply(req, report_pool(p));
                 return NULL;

@@ -116,6 +116,9 @@ void dpool_device_status(const struct dpool *p, const struct pool *pool, uint32_
 /* A member by its path or uuid. -ENOENT. */
 int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
                   struct pool_device_status *ret_status);
+/* The same, or one that has left and is not let go of yet: its label is being wiped. */
+int dpool_slot_until_gone(const struct dpool *p, const char *text, uint32_t *ret_slot,
+                          struct pool_device_status *ret_status);
 /* Notes which device is at which path, and takes those off the list that are not the pool's: they
  * have left, or never joined. True: the list has changed. */
 bool dpool_devices_known(struct dpool *p);

@@ -114,8 +114,9 @@ void dpool_devices_save(struct dpool *p)
                 save(p);
 }
 
-int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
-                  struct pool_device_status *ret_status)
+/* The slot that bears the name and is not in `end` or any state behind it. */
+static int find(const struct dpool *p, const char *text, enum pool_device_state end,
+                uint32_t *ret_slot, struct pool_device_status *ret_status)
 {
         struct pool_status st;
         char uuid[UUID_TEXT_LEN];
@@ -124,13 +125,25 @@ int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
         for (uint32_t i = 0; i < st.ndevices; i++) {
                 dpool_device_status(p, p->pool, i, ret_status);
                 uuid_format(&ret_status->uuid, uuid);
-                if (ret_status->state >= POOL_DEVICE_LEFT ||
+                if (ret_status->state >= end ||
                     (strcmp(ret_status->path, text) != 0 && strcmp(uuid, text) != 0))
                         continue;
                 *ret_slot = i;
                 return 0;
         }
         return -ENOENT;
+}
+
+int dpool_slot_of(const struct dpool *p, const char *text, uint32_t *ret_slot,
+                  struct pool_device_status *ret_status)
+{
+        return find(p, text, POOL_DEVICE_LEFT, ret_slot, ret_status);
+}
+
+int dpool_slot_until_gone(const struct dpool *p, const char *text, uint32_t *ret_slot,
+                          struct pool_device_status *ret_status)
+{
+        return find(p, text, POOL_DEVICE_NONE, ret_slot, ret_status);
 }
 
 /* ---- what has left ---- */
