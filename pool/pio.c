@@ -195,6 +195,11 @@ void pio_leave(struct pio *p)
 {
         struct flight *f = p->flight;
 
+        if (!f) { /* it was refused, and that was not told yet */
+                list_del(&p->later.node);
+                p->pool->ops--;
+                return;
+        }
         f->pio = NULL;
         p->flight = NULL;
         f->group = p->group;

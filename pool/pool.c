@@ -211,6 +211,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
                 list_init(&pool->trees[i]);
         list_init(&pool->inflight);
         list_init(&pool->flights);
+        list_init(&pool->asks);
         list_init(&pool->volumes);
         list_init(&pool->nodes);
         list_init(&pool->creating);

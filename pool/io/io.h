@@ -3,6 +3,7 @@
 #define ZONEPOOL_POOL_IO_IO_H
 
 #include "pool/address.h"
+#include "pool/io/ask.h"
 #include "pool/pdev.h"
 #include "pool/pool.h"
 
@@ -18,7 +19,8 @@ void read_start(struct volume *vol, struct volume_io *io);
 void io_fail_later(struct pool *pool, struct volume_io *io, int status);
 /* Reads one block of the volume into buf (zeroes for a hole). done: 0, -EIO, -EILSEQ. */
 struct block_read {
-        struct pio pio;
+        struct ask ask;
+        struct iovec iov;
         struct deferred later;
         struct pool *pool;
         struct volume *vol; /* may be NULL: nobody to tell about corruption */

@@ -1,5 +1,5 @@
-/* Reads: from the device into the caller's memory, in runs of blocks that lie together; holes are
- * zero-filled. Every block's crc32c is compared with the entry found when the read began. On a
+/* Reads: in runs of blocks that lie together, straight into the caller's memory, or, of mirrored
+ * blocks, by way of the pool's (ask.h); holes are zero-filled. Every block's crc32c is compared with the entry found when the read began. On a
  * difference the block is read again, into memory nobody else can change, before anything is
  * blamed.
  *
@@ -60,15 +60,16 @@ static void block_end(struct block_read *r, int status)
         r->done(r, status);
 }
 
-static void block_done(struct pio *p, int status)
+static void block_done(struct ask *a, unsigned member, int status)
 {
-        struct block_read *r = container_of(p, struct block_read, pio);
-        struct pool *pool = r->pool;
+        struct block_read *r = container_of(a, struct block_read, ask);
 
-        if (status < 0)
-                pool_device_error(pool, member_dev(pool, r->group, r->member), status);
-        else if ((pool->options.checksums || r->verify) &&
-                 crc32c(0, r->buf, ZP_BLOCK) != r->entry.crc)
+        if (r->member != member) { /* it stalled, and is not to blame */
+                r->member = member;
+                r->tries = 0;
+        }
+        if (status == 0 && (r->pool->options.checksums || r->verify) &&
+            crc32c(0, r->buf, ZP_BLOCK) != r->entry.crc)
                 status = -EILSEQ;
         if (status < 0 && ask_again(r))
                 block_send(r);
@@ -78,17 +79,17 @@ static void block_done(struct pio *p, int status)
 
 static void block_send(struct block_read *r)
 {
-        r->pio.iov = (struct iovec){r->buf, ZP_BLOCK};
-        r->pio.cb = block_done;
-        r->pio.io = (struct zdev_io){
-            .op = ZDEV_READ,
-            .zone = r->group->member[r->member].zone,
-            .block = addr_offset(r->entry.addr),
-            .nblocks = 1,
-            .iov = &r->pio.iov,
-            .niov = 1,
-        };
-        pio_submit(r->pool, member_dev(r->pool, r->group, r->member)->dev, &r->pio);
+        r->iov = (struct iovec){r->buf, ZP_BLOCK};
+        r->ask.pool = r->pool;
+        r->ask.group = r->group;
+        r->ask.off = addr_offset(r->entry.addr);
+        r->ask.n = 1;
+        r->ask.iov = &r->iov;
+        r->ask.niov = 1;
+        r->ask.alone = r->one_member;
+        r->ask.but = r->bad;
+        r->ask.done = block_done;
+        ask_member(&r->ask, r->member);
 }
 
 static void no_member(struct deferred *d)
@@ -154,7 +155,7 @@ struct reader {
 
 /* Whole blocks that lie together. */
 struct run {
-        struct pio pio;
+        struct ask ask;
         struct reader *rd;
         struct group *group;
         unsigned member;
@@ -289,17 +290,18 @@ static void run_check(struct run *r)
 
 static void run_send(struct run *r);
 
-static void run_done(struct pio *p, int status)
+static void run_done(struct ask *a, unsigned member, int status)
 {
-        struct run *r = container_of(p, struct run, pio);
+        struct run *r = container_of(a, struct run, ask);
+        struct pool *pool = a->pool;
 
+        r->member = member;
         if (status == 0) {
                 run_check(r);
                 return;
         }
-        pool_device_error(p->pool, member_dev(p->pool, r->group, r->member), status);
-        r->failed |= 1u << r->member;
-        int next = member_pick(p->pool, r->group, r->off + r->n, r->failed);
+        r->failed |= a->failed;
+        int next = member_pick(pool, r->group, r->off + r->n, r->failed);
         if (next < 0) {
                 run_end(r, status);
                 return;
@@ -311,18 +313,16 @@ static void run_done(struct pio *p, int status)
 static void run_send(struct run *r)
 {
         const struct volume_io *io = r->rd->io;
-        struct pool *pool = r->rd->vol->pool;
 
-        r->pio.cb = run_done;
-        r->pio.io = (struct zdev_io){
-            .op = ZDEV_READ,
-            .zone = r->group->member[r->member].zone,
-            .block = r->off,
-            .nblocks = r->n,
-            .iov = r->iov,
-            .niov = iov_slice(io->iov, io->niov, r->at, (size_t)r->n * ZP_BLOCK, r->iov),
-        };
-        pio_submit(pool, member_dev(pool, r->group, r->member)->dev, &r->pio);
+        r->ask.pool = r->rd->vol->pool;
+        r->ask.group = r->group;
+        r->ask.off = r->off;
+        r->ask.n = r->n;
+        r->ask.iov = r->iov;
+        r->ask.niov = iov_slice(io->iov, io->niov, r->at, (size_t)r->n * ZP_BLOCK, r->iov);
+        r->ask.but = r->failed;
+        r->ask.done = run_done;
+        ask_member(&r->ask, r->member);
 }
 
 static int run_start(struct reader *rd, uint64_t block, struct entry first, uint32_t n, size_t at)

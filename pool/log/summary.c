@@ -98,7 +98,7 @@ static void read_part(struct summary_read *s)
             .iov = &s->pio.iov,
             .niov = 1,
         };
-        pio_submit(s->pool, d->dev, &s->pio);
+        ask_alone(s->pool, s->group, s->member, &s->pio);
 }
 
 void summary_read_start(struct summary_read *s)

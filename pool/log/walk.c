@@ -96,7 +96,7 @@ static void read_more(struct walk *w)
             .iov = &w->pio.iov,
             .niov = 1,
         };
-        pio_submit(w->pool, d->dev, &w->pio);
+        ask_alone(w->pool, w->group, w->member, &w->pio);
 }
 
 static void look(struct walk *w)

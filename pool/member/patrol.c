@@ -251,7 +251,7 @@ static void send(struct patrol *p, uint32_t most, void (*done)(struct pio *pio, 
                                      .nblocks = n,
                                      .iov = &p->pio.iov,
                                      .niov = 1};
-        pio_submit(p->pool, d->dev, &p->pio);
+        ask_alone(p->pool, p->group, p->member, &p->pio);
 }
 
 static void read_more(struct patrol *p)

@@ -84,6 +84,8 @@ void stall_tick(struct pool *pool, uint64_t now)
         pool->stall_ns += MIN(passed, stalled_after_ns(pool) / STEPS);
         for (uint32_t i = 0; pool->running && i < pool->ndevs; i++)
                 look(pool, &pool->devs[i]);
+        if (pool->nstalled)
+                asks_hedge(pool);
 }
 
 uint64_t stall_next_ns(const struct pool *pool)

@@ -41,7 +41,8 @@ enum {
 struct cleaner {
         struct pool *pool;
         struct group *victim;
-        struct pio pio;
+        struct ask ask;
+        struct iovec iov;
         uint8_t *win; /* a stretch of the victim, */
         uint32_t win_off, win_n; /* which, blocks; n 0: none */
         uint32_t win_cap;
@@ -363,15 +364,15 @@ static void other_member(struct cleaner *c)
         c->ended = member_pick(c->pool, c->victim, c->off + 1, c->tried) < 0;
 }
 
-static void window_read(struct pio *p, int status)
+static void window_read(struct ask *a, unsigned member, int status)
 {
-        struct cleaner *c = container_of(p, struct cleaner, pio);
+        struct cleaner *c = container_of(a, struct cleaner, ask);
 
         c->reading = false;
-        if (status < 0) {
-                pool_device_error(c->pool, member_dev(c->pool, c->victim, c->member), status);
+        c->member = member; /* what is there already may be another one's: both follow the chain */
+        c->tried |= a->failed;
+        if (status < 0)
                 other_member(c);
-        }
         step(c);
 }
 
@@ -389,8 +390,8 @@ static void read_window(struct cleaner *c, uint32_t least)
         if (c->member != (unsigned)k)
                 c->win_n = 0;
         c->member = (unsigned)k;
-        struct pdev *d = member_dev(c->pool, c->victim, c->member);
-        uint32_t n = MAX(least, MIN((uint32_t)WINDOW, d->dev->geo.max_io_blocks));
+        uint32_t most = members_max_io(c->pool, c->victim);
+        uint32_t n = MAX(least, MIN((uint32_t)WINDOW, most));
 
         if (c->win_cap < n) {
                 void *win = NULL;
@@ -407,21 +408,20 @@ static void read_window(struct cleaner *c, uint32_t least)
         uint32_t have = c->win_n && c->win_off == c->off ? c->win_n : 0;
         uint32_t want =
             MIN(MIN(n - have, MIN(c->victim->tail, c->victim->member[k].good) - c->off - have),
-                d->dev->geo.max_io_blocks);
+                most);
         c->win_off = c->off;
         c->win_n = have + want;
         c->reading = true;
-        c->pio.iov = (struct iovec){c->win + (size_t)have * ZP_BLOCK, (size_t)want * ZP_BLOCK};
-        c->pio.cb = window_read;
-        c->pio.io = (struct zdev_io){
-            .op = ZDEV_READ,
-            .zone = c->victim->member[c->member].zone,
-            .block = c->off + have,
-            .nblocks = want,
-            .iov = &c->pio.iov,
-            .niov = 1,
-        };
-        pio_submit(c->pool, d->dev, &c->pio);
+        c->iov = (struct iovec){c->win + (size_t)have * ZP_BLOCK, (size_t)want * ZP_BLOCK};
+        c->ask.pool = c->pool;
+        c->ask.group = c->victim;
+        c->ask.off = c->off + have;
+        c->ask.n = want;
+        c->ask.iov = &c->iov;
+        c->ask.niov = 1;
+        c->ask.but = c->tried;
+        c->ask.done = window_read;
+        ask_member(&c->ask, c->member);
 }
 
 /* The batch at off, once all of it is in the window. */

@@ -101,6 +101,11 @@ static int check_rules(struct media *m, const struct zdev_io *io)
         return 0;
 }
 
+static bool into_users(const struct sim *sim, const struct zdev_io *io)
+{
+        return sim->work && work_reads_into(sim->work, io->iov[0].iov_base);
+}
+
 static void media_submit(struct zdev *dev, struct zdev_io *io)
 {
         struct media *m = container_of(dev, struct media, dev);
@@ -126,6 +131,7 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         if (!f)
                 abort();
         f->io = io;
+        f->users = io->op == ZDEV_READ && into_users(sim, io);
         f->flush_upto = m->next_event;
         f->dead = dead;
         f->bad_zone = status < 0;
@@ -244,6 +250,8 @@ static void answer(struct media *m, struct flight *f)
                 if (zone_model_report(&m->model, io->zone, io->nblocks, io->report) < 0)
                         violation(m, io, "report outside the device");
         } else if (io->op == ZDEV_READ) {
+                if (f->users && !into_users(m->sim, io))
+                        violation(m, io, "the answer goes into memory of a request that is over");
                 bytes = media_bytes(m, io->zone, io->block);
                 for (int i = 0; i < io->niov; i++) {
                         memcpy(io->iov[i].iov_base, bytes, io->iov[i].iov_len);

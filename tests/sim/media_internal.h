@@ -25,6 +25,7 @@ struct flight {
         uint64_t flush_upto; /* FLUSH: events to become durable */
         bool dead; /* submitted after power was lost */
         uint64_t not_before; /* sim.completions: slow operations let others pass */
+        bool users; /* READ: into memory of a user's request */
         bool bad_zone; /* the zone is: nothing happens */
         int status;
         uint32_t written; /* WRITE: blocks that get there */

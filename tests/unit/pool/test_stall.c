@@ -225,11 +225,67 @@ static void test_mirrored_reads_go_to_the_other_member(void)
         t_fini(&t);
 }
 
+/* One that waits already is asked of the other member; what the first says in the end goes nowhere,
+ * the caller's memory being freed by then. */
+static void test_a_read_that_waits_is_asked_of_the_other_member(void)
+{
+        struct t_pool t;
+        unsigned waited = 0;
+
+        pool_of(&t, 3, 2);
+        for (uint32_t dev = 0; dev < 3; dev++) {
+                struct ask *r[BLOCKS];
+                t_stall(&t, dev, true);
+                for (uint64_t b = 0; b < BLOCKS; b++)
+                        r[b] = ask(&t, VOLUME_READ, b, 0);
+                for (uint64_t b = 0; b < BLOCKS; b++)
+                        waited += !r[b]->done;
+                t_pass(&t, 7);
+                for (uint64_t b = 0; b < BLOCKS; b++) {
+                        CU_ASSERT(reads_as(r[b], b, 1));
+                        over(r[b]);
+                }
+                CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 0);
+                t_stall(&t, dev, false);
+                t_drive(&t);
+        }
+        CU_ASSERT(waited > 0);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_HEALED], 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
+/* The other member has it wrong: the one that stalls is waited for. */
+static void test_the_first_right_answer_counts(void)
+{
+        struct t_pool t;
+        uint8_t block[ZP_BLOCK];
+
+        for (uint32_t dev = 0; dev < 2; dev++) {
+                pool_of(&t, 2, 2);
+                t_fill(block, 1, 5, 1);
+                CU_ASSERT_FATAL(t_damage_copy(&t, 1 - dev, block));
+                t_stall(&t, dev, true);
+                struct ask *r = ask(&t, VOLUME_READ, 5, 0);
+                t_pass(&t, 7);
+                CU_ASSERT_FALSE(r->done);
+                t_stall(&t, dev, false);
+                t_drive(&t);
+                CU_ASSERT(reads_as(r, 5, 1));
+                over(r);
+                CU_ASSERT_EQUAL(t.events[POOL_EVENT_CORRUPTION], 0);
+                t_check(&t);
+                t_fini(&t);
+        }
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_stalled_is_what_does_not_come_back_in_time),
     T_CASE(test_time_without_ticks_does_not_count),
     T_CASE(test_writes_go_on_elsewhere),
     T_CASE(test_what_can_go_nowhere_else_waits),
     T_CASE(test_mirrored_reads_go_to_the_other_member),
+    T_CASE(test_a_read_that_waits_is_asked_of_the_other_member),
+    T_CASE(test_the_first_right_answer_counts),
 };
 T_MAIN("stall", cases)
