@@ -177,8 +177,36 @@ static void test_a_device_that_missed_claims_is_not_old(void)
         t_fini(&t);
 }
 
+/* Roots of the pool before can come to light again where a power cut takes one of this pool's: they
+ * are too old to be chosen. */
+static void test_a_new_pool_is_newer_than_what_the_devices_held(void)
+{
+        struct mem_device_spec mem = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
+        uint64_t before = 0;
+        struct t_pool t;
+
+        t_devices(&t, 2, &mem);
+        CU_ASSERT_EQUAL_FATAL(t_format(&t, "old"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        for (int i = 0; i < 5; i++) {
+                struct volume *vol;
+                char name[] = {'v', (char)('0' + i), 0};
+                CU_ASSERT_EQUAL_FATAL(t_create(&t, name, MB, &vol), 0);
+                CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        }
+        t_export(&t);
+        for (uint32_t i = 0; i < 2; i++)
+                before = MAX(before, generation(&t, i));
+        CU_ASSERT_TRUE(before > 5);
+        CU_ASSERT_EQUAL_FATAL(t_format(&t, "new"), 0);
+        for (uint32_t i = 0; i < 2; i++)
+                CU_ASSERT_TRUE(generation(&t, i) > before);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_nothing_is_reset_before_the_claim_is_durable),
     T_CASE(test_a_device_that_missed_claims_is_not_old),
+    T_CASE(test_a_new_pool_is_newer_than_what_the_devices_held),
 };
 T_MAIN("claim", cases)

@@ -113,9 +113,52 @@ static void test_a_zone_that_became_read_only_needs_no_finish(void)
         t_fini(&t);
 }
 
+struct lost_root {
+        uint32_t first; /* the ring zone that has roots */
+        bool lost; /* the first root of the other was */
+        unsigned resets[LABEL_ZONES]; /* since then */
+};
+
+/* The first root that is written to the other zone does not arrive. */
+static int lose_root(void *ctx, const struct zdev_io *io)
+{
+        struct lost_root *l = ctx;
+
+        if (io->zone >= LABEL_ZONES)
+                return 0;
+        if (io->op == ZDEV_RESET && l->lost)
+                l->resets[io->zone]++;
+        if (io->op != ZDEV_WRITE || io->zone == l->first || l->lost)
+                return 0;
+        l->lost = true;
+        return -EIO;
+}
+
+static void test_the_zone_with_the_only_durable_roots_is_kept(void)
+{
+        struct t_pool t;
+        struct lost_root l = {0};
+        uint64_t version = 0;
+
+        make(&t, 1, 1);
+        l.first = active(&t, 0, 0) ? 0 : 1;
+        mem_device_set_fault(t_mem(&t, 0), lose_root, &l);
+        while (!l.lost && version < LONG_ENOUGH)
+                (void)next_root(&t, ++version);
+        CU_ASSERT_TRUE_FATAL(l.lost);
+        (void)next_root(&t, ++version);
+        CU_ASSERT_EQUAL(l.resets[l.first], 0);
+        CU_ASSERT_EQUAL(l.resets[1 - l.first], 1);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check_all(&t, 1, version);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_a_zone_that_is_not_finished_keeps_the_other_one_shut),
     T_CASE(test_a_device_that_finishes_no_zone_is_put_out_of_use),
     T_CASE(test_a_zone_that_became_read_only_needs_no_finish),
+    T_CASE(test_the_zone_with_the_only_durable_roots_is_kept),
 };
 T_MAIN("ring", cases)
