@@ -312,6 +312,7 @@ static void go(struct pool *pool, struct pdev *d)
                 g->cap = g->wp = g->tail = g->summary = 0;
                 g->last_seq = g->last_sum = g->sealed = 0;
                 g->needs_reset = g->nosummary = g->unclean = g->covered = g->released = false;
+                g->headless = false;
                 g->width = g->copies = 1;
                 g->zone_cap = 0;
                 memset(g->member, 0, sizeof(g->member));

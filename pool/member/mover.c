@@ -40,6 +40,7 @@ struct mover {
         bool waiting; /* for the checkpoint that ends the round */
         struct pace pace;
         bool wants_room;
+        bool headless; /* groups are to be emptied whose device stays */
 };
 
 static void moved_from(struct patrol *p, int status);
@@ -78,6 +79,14 @@ void mover_begin(struct pool *pool)
 {
         pool->mover->skipped = true; /* the round under way has not seen it */
         pool->mover->retry_ns = 0;
+}
+
+void mover_empty(struct pool *pool, struct group *g)
+{
+        if (g->state != GROUP_SEALED || g->headless)
+                return;
+        g->headless = pool->mover->headless = true;
+        mover_begin(pool);
 }
 
 bool mover_wants_room(const struct pool *pool)
@@ -241,8 +250,10 @@ static void step(struct mover *m)
 
 /* ---- rounds ---- */
 
-static bool leaves(const struct pool *pool, const struct group *g)
+static bool is_to_go(const struct pool *pool, const struct group *g)
 {
+        if (g->headless)
+                return true;
         for (int i = 0; i < g->width; i++)
                 if (pool->devs[g->member[i].dev].state == POOL_DEVICE_LEAVING)
                         return true;
@@ -260,7 +271,7 @@ static uint64_t left_over(const struct pool *pool, uint32_t *ret_groups, bool *r
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
                 bool open = g->state == GROUP_OPEN || g->state == GROUP_SEALING;
-                if ((!open && g->state != GROUP_SEALED) || !leaves(pool, g))
+                if ((!open && g->state != GROUP_SEALED) || !is_to_go(pool, g))
                         continue;
                 if (!open)
                         live += g->live;
@@ -306,7 +317,7 @@ static bool round_begins(struct mover *m)
 {
         struct pool *pool = m->pool;
         uint32_t groups;
-        bool open, any = false;
+        bool open, any = m->headless;
 
         for (uint32_t i = 0; i < pool->ndevs; i++)
                 any |= pool->devs[i].state == POOL_DEVICE_LEAVING && !pool->devs[i].drained;
@@ -318,6 +329,7 @@ static bool round_begins(struct mover *m)
                 return false;
         m->retry_ns = 0;
         m->before = left_over(pool, &groups, &open);
+        m->headless &= groups > 0;
         if (!groups)
                 return false;
         m->in_round = true;
@@ -342,10 +354,10 @@ void mover_poll(struct pool *pool)
                 return;
         while (m->next < pool->ngroups) {
                 struct group *g = pool->groups[m->next];
-                if (g->busy && leaves(pool, g))
+                if (g->busy && is_to_go(pool, g))
                         clean_yield(pool, g);
                 if (g->state != GROUP_SEALED || !g->live || g->busy || g->freeing ||
-                    !leaves(pool, g)) {
+                    !is_to_go(pool, g)) {
                         m->skipped |= g->busy;
                         m->next++;
                         continue;

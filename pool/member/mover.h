@@ -7,12 +7,15 @@
 
 struct pool;
 struct mover;
+struct group;
 
 int mover_init(struct pool *pool);
 void mover_fini(struct pool *pool);
 void mover_poll(struct pool *pool);
 /* A device has begun to leave. */
 void mover_begin(struct pool *pool);
+/* Moves out what lives in a group that cleaning cannot walk: a header of it is right nowhere. */
+void mover_empty(struct pool *pool, struct group *g);
 /* It has something to move and waits for groups to be free: cleaning is wanted. */
 bool mover_wants_room(const struct pool *pool);
 /* When it wants a tick; UINT64_MAX: not for now. */

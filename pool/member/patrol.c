@@ -15,6 +15,7 @@ static void batch_end(struct patrol *p);
 void patrol_fini(struct patrol *p)
 {
         walk_fini(&p->walk);
+        free(p->sum.buf);
         free(p->blocks);
         free(p->buf);
         p->blocks = NULL;
@@ -22,11 +23,15 @@ void patrol_fini(struct patrol *p)
         p->blocks_cap = p->buf_cap = 0;
 }
 
-static void finish(struct patrol *p, int status)
+void patrol_finish(struct patrol *p, int status)
 {
         struct group *g = p->group;
 
         walk_fini(&p->walk);
+        seek_stop(&p->seek);
+        free(p->sum.buf);
+        p->sum.buf = NULL;
+        p->sum_asked = p->seeking = false;
         if (p->again.buf)
                 pool_block_put(p->pool, p->again.buf);
         p->again.buf = NULL;
@@ -84,6 +89,11 @@ static int add(struct patrol *p, const struct patrol_block *b)
         return 0;
 }
 
+int patrol_note(struct patrol *p, struct patrol_block *b)
+{
+        return entry_of(p->pool, b) && p->wanted(p, b) ? add(p, b) : 0;
+}
+
 static int gather(struct patrol *p, const struct header *h, const struct record *rec)
 {
         uint32_t n = record_data_blocks(rec->type, rec->count);
@@ -95,9 +105,7 @@ static int gather(struct patrol *p, const struct header *h, const struct record 
                                          .type = rec->type,
                                          .level = rec->level,
                                          .entry.addr = addr_make(p->group->id, off)};
-                if (!entry_of(p->pool, &b) || !p->wanted(p, &b))
-                        continue;
-                int rc = add(p, &b);
+                int rc = patrol_note(p, &b);
                 if (rc < 0)
                         return rc;
         }
@@ -210,7 +218,8 @@ static bool header_differs(const struct patrol *p)
 {
         size_t len = (size_t)p->walk.h.header_blocks * ZP_BLOCK;
 
-        return p->every && (p->unread || memcmp(p->buf, p->walk.buf, len) != 0);
+        return p->every && !p->headless &&
+               (p->unread || memcmp(p->buf, p->walk.buf, len) != 0);
 }
 
 static void header_again(struct pio *pio, int status)
@@ -264,6 +273,13 @@ static void read_stretch(struct patrol *p)
         const struct header *h = &p->walk.h;
         uint32_t to = h->offset + h->header_blocks;
 
+        if (p->seeking) { /* they lie anywhere: each by itself */
+                p->at = p->got = 0;
+                p->from = p->walk.off;
+                p->unread = true;
+                show(p);
+                return;
+        }
         if (p->nblocks) /* in the order of the batch */
                 to = addr_offset(p->blocks[p->nblocks - 1].entry.addr) + 1;
         p->from = p->every ? h->offset : addr_offset(p->blocks[0].entry.addr);
@@ -301,7 +317,7 @@ static void next_member(struct patrol *p)
                 return;
         }
         if (p->wrong_header && p->header)
-                p->header(p, p->wrong_header);
+                p->header(p, p->wrong_header, false);
         p->at = 0;
         tell(p);
 }
@@ -323,12 +339,26 @@ static void batch_end(struct patrol *p)
 
 void patrol_stop(struct patrol *p)
 {
-        finish(p, 0);
+        patrol_finish(p, 0);
 }
 
 void patrol_next(struct patrol *p)
 {
-        walk_next(&p->walk);
+        if (p->seeking)
+                seek_next(&p->seek);
+        else
+                walk_next(&p->walk);
+}
+
+void patrol_show(struct patrol *p, unsigned member)
+{
+        if (p->nblocks || (p->every && !p->seeking && p->group->width > 1)) {
+                p->member = member;
+                p->seen = p->wrong_header = 0;
+                read_stretch(p);
+        } else {
+                batch_end(p);
+        }
 }
 
 static void look(struct patrol *p)
@@ -340,7 +370,7 @@ static void look(struct patrol *p)
 
         p->pins->users = 1;
         while (rc == 0 &&
-               record_next(w->buf + HEADER_FIXED, w->h.record_bytes, &pos, &data, &rec) > 0)
+               record_next(p->records, p->record_bytes, &pos, &data, &rec) > 0)
                 rc = gather(p, &w->h, &rec);
         if (p->pins->status < 0) {
                 if (p->unknown)
@@ -348,13 +378,9 @@ static void look(struct patrol *p)
                 batch_end(p); /* those behind it may be told */
         } else if (rc < 0) {
                 patrol_unpin(steal_ptr(&p->pins));
-                finish(p, rc);
-        } else if (p->nblocks || (p->every && p->group->width > 1)) {
-                p->member = p->walk.member;
-                p->seen = p->wrong_header = 0;
-                read_stretch(p);
+                patrol_finish(p, rc);
         } else {
-                batch_end(p);
+                patrol_show(p, p->walk.member);
         }
 }
 
@@ -374,22 +400,29 @@ static bool in_flight(const struct pool *pool, const struct group *g, uint64_t s
         return false;
 }
 
+void patrol_take_batch(struct patrol *p)
+{
+        p->nblocks = 0;
+        if (batch_pins_take(p->pool, p->records, p->record_bytes, pages_there, p, &p->pins))
+                look(p);
+        else if (!p->pins)
+                patrol_finish(p, -ENOMEM);
+}
+
 static void header_found(struct walk *w)
 {
         struct patrol *p = w->ctx;
 
         if (p->failed && p->header)
-                p->header(p, p->failed);
+                p->header(p, p->failed, false);
         p->failed = 0;
-        p->again_there = false;
-        p->nblocks = 0;
+        p->again_there = p->headless = false;
+        p->records = w->buf + HEADER_FIXED;
+        p->record_bytes = w->h.record_bytes;
         if (w->h.kind != HEADER_BATCH || !p->group->live || in_flight(p->pool, p->group, w->h.seq))
-                finish(p, 0);
-        else if (batch_pins_take(p->pool, w->buf + HEADER_FIXED, w->h.record_bytes, pages_there, p,
-                                 &p->pins))
-                look(p);
-        else if (!p->pins)
-                finish(p, -ENOMEM);
+                patrol_finish(p, 0);
+        else
+                patrol_take_batch(p);
 }
 
 /* The header at the walk's place is asked for twice of each member. */
@@ -419,9 +452,10 @@ static void walked(struct walk *w, int status)
             ask_for_header(p))
                 return;
 
-        if (status == 0 && w->off < w->end && p->group->state == GROUP_SEALED)
-                status = -EILSEQ; /* a header is damaged: what is behind it is not found */
-        finish(p, status);
+        if (w->off < w->end && status != -ENOMEM && p->group->state == GROUP_SEALED)
+                patrol_behind(p);
+        else
+                patrol_finish(p, status);
 }
 
 void patrol_start(struct patrol *p, struct group *g)
@@ -433,7 +467,7 @@ void patrol_start(struct patrol *p, struct group *g)
         group_ref(g);
         int k = member_pick(p->pool, g, g->tail, 0); /* one that has all of it */
         if (k < 0) { /* its devices are missing */
-                finish(p, -EIO);
+                patrol_finish(p, -EIO);
                 return;
         }
         p->walk = (struct walk){.pool = p->pool,

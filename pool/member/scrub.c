@@ -83,14 +83,16 @@ static void heal(struct scrub *s, const struct patrol_block *b, const uint8_t *d
         }
 }
 
-static void wrong_header(struct patrol *p, unsigned wrong)
+static void wrong_header(struct patrol *p, unsigned wrong, bool nowhere)
 {
         struct scrub *s = p->ctx;
 
         if (s->again)
                 return;
         s->wrong += (uint32_t)__builtin_popcount(wrong);
-        if (p->group->state == GROUP_SEALED)
+        if (nowhere)
+                mover_empty(s->pool, p->group);
+        else if (p->group->state == GROUP_SEALED)
                 p->group->failing = s->pool->rebuild = true;
 }
 

@@ -85,6 +85,7 @@ struct group {
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
         bool records; /* opened for records without data, where there was no room for data */
         bool failing; /* a zone of it can only be read any more */
+        bool headless; /* a header of it is right nowhere: the mover empties it */
         bool busy; /* victim of the cleaner */
         uint8_t finishing; /* zones of it that are */
         bool counted; /* FREE, on a device in use: among those the pool counts */

@@ -89,6 +89,24 @@ bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
         return !--b->loading;
 }
 
+bool batch_pins_range(struct pool *pool, struct tree *t, uint64_t first, uint64_t end,
+                      void (*ready)(struct batch_pins *b), void *ctx, struct batch_pins **ret_pins)
+{
+        struct batch_pins *b = pool_alloc(pool, sizeof(*b) + sizeof(*b->pins));
+
+        *ret_pins = b;
+        if (!b)
+                return false;
+        b->pool = pool;
+        b->ready = ready;
+        b->ctx = ctx;
+        b->n = b->loading = 1;
+        b->pins[0] =
+            (struct pin){.first = first, .end = end, .now = true, .ready = pin_ready, .ctx = b};
+        b->loading += !pin_take(pool, t, &b->pins[0]);
+        return !--b->loading;
+}
+
 void batch_pins_free(struct batch_pins *b)
 {
         for (uint32_t i = 0; b && i < b->n; i++)

@@ -21,6 +21,10 @@ struct batch_pins {
 /* True: *ret_pins are ready, and ready is not called. NULL: no memory. */
 bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
                      void (*ready)(struct batch_pins *b), void *ctx, struct batch_pins **ret_pins);
+/* The same, with one pin: of a range of blocks of a tree. */
+bool batch_pins_range(struct pool *pool, struct tree *t, uint64_t first, uint64_t end,
+                      void (*ready)(struct batch_pins *b), void *ctx,
+                      struct batch_pins **ret_pins);
 void batch_pins_free(struct batch_pins *b); /* accepts NULL */
 
 #endif

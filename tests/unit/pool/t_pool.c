@@ -12,7 +12,7 @@
 
 enum { DRIVE_MAX = 5000000 }; /* completions */
 
-enum { MAX_SPOTS = 64 };
+enum { MAX_SPOTS = 1024 };
 
 struct spot {
         uint32_t zone;
