@@ -28,6 +28,7 @@
 #include "pool/space/promise.h"
 #include "pool/space/space.h"
 #include "pool/table/alias.h"
+#include "pool/table/borrow.h"
 #include "pool/table/chain.h"
 #include "pool/table/pager.h"
 #include "pool/table/pending.h"
@@ -95,6 +96,7 @@ struct pool {
         struct list trees[TREE_BUCKETS];
         uint64_t npages, ndirty; /* table pages of all trees, and changed ones */
         struct pager pager;
+        struct borrow borrow;
         struct pending *pending; /* what replay found and no page has taken yet; NULL: nothing */
         uint64_t sending; /* pages that batches in flight may change */
         uint64_t live; /* mapped blocks of all volumes, */

@@ -424,7 +424,7 @@ void pool_get_status(const struct pool *pool, struct pool_status *ret_status)
             .held_requests = held_requests(pool),
             .lacking_bytes = space_lacking(pool) * ZP_BLOCK,
             .table_bytes = pool->npages * ZP_BLOCK,
-            .table_cache_bytes = pool->pager.bytes,
+            .table_cache_bytes = pager_bytes(pool),
             .table_cache_cap_bytes = pool->pager.cap,
             .table_hits = pool->pager.hits,
             .table_misses = pool->pager.misses,

@@ -97,6 +97,8 @@ struct pool_options {
                                        pool_set_table_cache; 0: no cap */
         uint32_t stall_ms; /* a device with an operation older than that is stalled; 0: default 5000
                             */
+        uint32_t borrow_depth; /* what a read finds so many trees up, of snapshots, is kept in RAM
+                                  by itself; 0: default 4 */
 };
 
 #define POOL_OPTIONS_DEFAULT ((struct pool_options){.checksums = true})
@@ -218,7 +220,7 @@ struct pool_status {
                                    devices were lost. Overwrites are held too where what is free
                                    is used up. Remedy: devices, fewer data, fewer copies */
         uint64_t table_bytes; /* all pages of all block tables, */
-        uint64_t table_cache_bytes; /* RAM that those take which are there, */
+        uint64_t table_cache_bytes; /* RAM that those take which are there, and entries borrowed, */
         uint64_t table_cache_cap_bytes; /* what they may take; 0: no cap */
         uint64_t table_hits,
             table_misses; /* lookups answered from RAM; pages read for the others */

@@ -353,8 +353,9 @@ static int run_start(struct reader *rd, uint64_t block, struct entry first, uint
         r->off = addr_offset(first.addr);
         r->n = n;
         r->at = at;
-        for (uint32_t i = 0; i < n; i++)
-                r->crc[i] = tree_lookup(rd->pin.tree, block + i).crc;
+        r->crc[0] = first.crc;
+        for (uint32_t i = 1; i < n; i++)
+                r->crc[i] = borrow_lookup(pool, rd->pin.tree, block + i).crc;
         r->member = (unsigned)member;
         group_ref(r->group);
         rd->pending++;
@@ -402,7 +403,8 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
         const struct tree *t = rd->pin.tree; /* the volume may have another by now */
         uint64_t block = pos / ZP_BLOCK;
         size_t skip = pos % ZP_BLOCK, len = MIN(left, ZP_BLOCK - skip);
-        struct entry e = tree_lookup(t, block);
+        struct pool *pool = rd->vol->pool;
+        struct entry e = borrow_lookup(pool, t, block);
         int rc = 0;
 
         if (!(e.addr & ADDR_MAPPED)) {
@@ -412,10 +414,10 @@ static size_t part_start(struct reader *rd, uint64_t pos, size_t at, size_t left
         if (len < ZP_BLOCK) {
                 rc = edge_start(rd, block, e, at, skip, len);
         } else {
-                struct group *g = rd->vol->pool->groups[addr_group(e.addr)];
-                uint32_t max = members_max_io(rd->vol->pool, g), n = 1;
+                struct group *g = pool->groups[addr_group(e.addr)];
+                uint32_t max = members_max_io(pool, g), n = 1;
                 while (n < max && left - len >= ZP_BLOCK &&
-                       tree_lookup(t, block + n).addr == e.addr + n) {
+                       borrow_lookup(pool, t, block + n).addr == e.addr + n) {
                         len += ZP_BLOCK;
                         n++;
                 }
@@ -465,8 +467,12 @@ void read_start(struct volume *vol, struct volume_io *io)
                                .chain = true,
                                .ready = pages_there,
                                .ctx = rd};
-        if (!pin_take(vol->pool, vol->tree, &rd->pin))
+        if (borrow_has(vol->pool, vol->tree, rd->pin.first, rd->pin.end)) {
+                rd->pin.tree = vol->tree; /* and no page is needed: there is no pin to drop */
+                vol->pool->pager.hits++;
+        } else if (!pin_take(vol->pool, vol->tree, &rd->pin)) {
                 return;
+        }
         start_parts(rd);
         if (!--rd->pending) {
                 rd->later.call = finish_later;

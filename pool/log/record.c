@@ -55,6 +55,7 @@ static int apply_moves(struct pool *pool, const struct record *rec, uint32_t gro
                 int rc = tree_set(pool, t, index, e);
                 if (rc < 0)
                         return rc;
+                pool->groups[addr_group(from)]->departed++;
                 t->vol->moved_blocks++;
         }
         return 0;

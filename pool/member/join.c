@@ -337,6 +337,7 @@ static void describe(struct group *g, const struct zdev_zone *zone, uint32_t z, 
                             .width = 1,
                             .copies = 1,
                             .generation = g->generation + 1,
+                            .departed = g->departed, /* what was borrowed there stays stale */
                             .cap = fits ? (uint32_t)zone->capacity_blocks : 0};
         g->zone_cap = g->cap;
         g->member[0] = (struct root_member){z, (uint16_t)slot, MEMBER_GOOD};

@@ -68,6 +68,8 @@ struct group {
         uint32_t tail; /* blocks issued: where the next header will stand */
         uint32_t live; /* table entries that point here */
         uint32_t headers; /* blocks of headers and summary written since the import */
+        uint32_t departed; /* blocks that were moved out of it since the import, in any life of it
+                              (borrow.h) */
         uint32_t refs; /* reads in flight, cleaner at work */
         uint32_t summary; /* blocks of the summary at its end, 0: none */
         uint64_t last_seq, last_sum;

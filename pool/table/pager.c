@@ -59,6 +59,12 @@ static bool covered(const struct page *p)
         return false;
 }
 
+/* RAM of the pages, and of what was borrowed from them (borrow.h). */
+uint64_t pager_bytes(const struct pool *pool)
+{
+        return pool->pager.bytes + pool->borrow.bytes;
+}
+
 /* Looks at so many pages at most: what is beyond the cap now may all have to stay, and there is a
  * next time soon. */
 static void shrink(struct pool *pool, uint64_t steps)
@@ -67,7 +73,7 @@ static void shrink(struct pool *pool, uint64_t steps)
 
         if (!pg->cap)
                 return;
-        while (pg->bytes > pg->cap && steps-- && !list_empty(&pg->pages)) {
+        while (pager_bytes(pool) > pg->cap && steps-- && !list_empty(&pg->pages)) {
                 struct page *p = list_first(&pg->pages, struct page, node);
                 bool stays = p->dirty || p->writing || p->children || p->pending || !p->tree->vol ||
                              covered(p);
@@ -318,7 +324,7 @@ static bool room(const struct pool *pool)
 {
         const struct pager *pg = &pool->pager;
 
-        return !pg->cap || !pg->holders || pg->bytes + pg->nfaults * page_bytes(0) < pg->cap;
+        return !pg->cap || !pg->holders || pager_bytes(pool) + pg->nfaults * page_bytes(0) < pg->cap;
 }
 
 bool pin_take(struct pool *pool, struct tree *t, struct pin *pin)
@@ -379,6 +385,7 @@ void pager_forget_tree(struct pool *pool, struct tree *t)
 void pager_set_cap(struct pool *pool, uint64_t cap)
 {
         pool->pager.cap = cap;
+        borrow_drop(pool);
         shrink(pool, 2 * pool->npages); /* the second time round no page is new */
 }
 
@@ -388,7 +395,8 @@ void pager_poll(struct pool *pool)
 {
         struct pager *pg = &pool->pager;
 
-        uint64_t over = pg->bytes > pg->cap ? (pg->bytes - pg->cap) / page_bytes(0) : 0;
+        uint64_t bytes = pager_bytes(pool);
+        uint64_t over = bytes > pg->cap ? (bytes - pg->cap) / page_bytes(0) : 0;
 
         shrink(pool, MIN(CLOCK_LEAST + CLOCK_STEPS * over, (uint64_t)CLOCK_MOST));
         if (list_empty(&pg->line))

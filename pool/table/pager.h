@@ -76,6 +76,8 @@ void pager_forget_tree(struct pool *pool, struct tree *t);
 void pager_set_cap(struct pool *pool, uint64_t cap);
 /* Drops cold pages beyond the cap, and lets pins that wait go on. */
 void pager_poll(struct pool *pool);
+/* RAM that table pages take, and what was borrowed from them. */
+uint64_t pager_bytes(const struct pool *pool);
 /* Changed pages beyond which the cap wants a checkpoint; UINT64_MAX: no cap. */
 uint64_t pager_dirty_limit(const struct pool *pool);
 

@@ -260,6 +260,8 @@ static void leaf_set(struct pool *pool, struct tree *t, struct page *p, uint64_t
 
         p->addr[i] = e.addr;
         p->crc[i] = e.crc;
+        if (t->up)
+                borrow_forget(pool, t, index);
         if (old && !e.addr)
                 p->used--;
         if (!old && e.addr)

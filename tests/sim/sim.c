@@ -310,6 +310,7 @@ static void choose_options(struct sim *sim)
         sim->options.checksums = !sim_chance(sim, 1, sim->least_copies ? 3 : 8);
         /* what table pages may take of RAM: next to nothing, little, all they want */
         static const uint64_t caches[] = {0, 0, 1, 30000, 100000, 300000};
+        sim->options.borrow_depth = 1; /* as much as can be */
         sim->options.table_cache_bytes = caches[sim_below(sim, ARRAY_SIZE(caches))];
         sim->options.checkpoint_permille = permilles[sim_below(sim, ARRAY_SIZE(permilles))];
         /* a stall of so many completions takes a fraction of a second */

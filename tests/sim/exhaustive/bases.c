@@ -161,6 +161,7 @@ void base_make(struct base *b)
         for (uint32_t i = 0; i < b->ndisks; i++)
                 b->stage.disks[i] = disk_new(&b->specs[i], i, &b->stage.numbers);
         b->stage.options.table_cache_bytes = b->small_cache;
+        b->stage.options.borrow_depth = 1;
         stage_format(&b->stage);
         int rc = stage_import(&b->stage, b->ndisks, &err);
         if (rc < 0)
