@@ -13,7 +13,7 @@ struct base bases[] = {
      .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
      .data_blocks = 8,
      .hole_blocks = 6,
-     .ops = "WOFUDSLXPVNRAKEH"},
+     .ops = "WOFUDSLXPVNRAKEHY"},
     /* two devices that differ, one with conventional zones and with as few open as a pool takes;
      * hardly any RAM for table pages */
     {.name = "pair",
@@ -79,6 +79,23 @@ struct base bases[] = {
      .data_blocks = 12,
      .hole_blocks = 6,
      .ops = "WOFUDSLXKG"},
+    /* nearly as full as a pool may be: there is room for what is reserved, or for a snapshot */
+    {.name = "sizes",
+     .ndisks = 1,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16}},
+     .data_blocks = 64,
+     .hole_blocks = 6,
+     .rounds = 1,
+     .ops = "WOFDSLVRZQK"},
+    /* everything twice, and zones of the second device that go bad by themselves */
+    {.name = "worn",
+     .ndisks = 2,
+     .specs = {{.nr_zones = 16, .zone_blocks = 32, .capacity_blocks = 32, .max_io_blocks = 16},
+               {.nr_zones = 18, .zone_blocks = 40, .capacity_blocks = 32, .max_io_blocks = 8}},
+     .copies = 2,
+     .data_blocks = 12,
+     .hole_blocks = 6,
+     .ops = "WOFUDKGYT"},
 };
 const unsigned nbases = ARRAY_SIZE(bases);
 
@@ -114,6 +131,8 @@ static void create(struct base *b, unsigned volume, const char *name, uint32_t n
         v->nblocks.value = nblocks;
         v->owner.value = owner;
         v->copies = b->copies;
+        if (volume == MAIN)
+                b->history.whole = nblocks;
 }
 
 /* Of the label ring's zone in use. */

@@ -12,7 +12,7 @@
 
 /* ---- memory that lives as long as the disk ---- */
 
-enum { CHUNK_BYTES = 64 << 10 };
+enum { CHUNK_BYTES = 64 << 10, LABELS = 2 /* zones behind the conventional ones */ };
 
 struct chunk {
         struct chunk *next;
@@ -174,6 +174,7 @@ struct command {
         uint64_t number;
         uint64_t durable_upto; /* FLUSH: changes below it */
         int status;
+        bool ruled; /* counted by check_rules */
         uint32_t nblocks; /* WRITE: that arrive */
         struct cell *cells; /* WRITE: as submitted */
 };
@@ -261,18 +262,37 @@ static struct cell *take_cells(struct disk *d, const struct zdev_io *io)
 
 static void fail_once(struct disk *d, struct command *c)
 {
-        if (c->io->op == ZDEV_WRITE && d->fail_root && c->io->zone < d->spec.nr_conventional + 2) {
+        if (c->io->op == ZDEV_WRITE && d->fail_root &&
+            c->io->zone < d->spec.nr_conventional + LABELS) {
                 d->fail_root = false;
                 d->fail_flush = true;
         }
         bool *fail = c->io->op == ZDEV_WRITE   ? &d->fail_write
                      : c->io->op == ZDEV_FLUSH ? &d->fail_flush
                                                : NULL;
-        if (!fail || !*fail || d->lost)
+        if (!fail || !*fail || !c->ruled)
                 return;
         *fail = false;
         c->status = -EIO;
         c->nblocks /= 2;
+}
+
+static bool is_worn(const struct disk *d, uint32_t zone)
+{
+        enum zdev_zone_state state = d->model.zones[zone].state;
+        return state == ZDEV_ZONE_READONLY || state == ZDEV_ZONE_OFFLINE;
+}
+
+/* How it ends for the state of the device or of the zone. */
+static int status_of(const struct disk *d, const struct zdev_io *io)
+{
+        if (d->lost)
+                return -ENODEV;
+        if (!d->worn || io->op == ZDEV_FLUSH || io->op == ZDEV_REPORT ||
+            io->zone >= d->spec.nr_zones || !is_worn(d, io->zone))
+                return 0;
+        bool readable = d->model.zones[io->zone].state == ZDEV_ZONE_READONLY;
+        return io->op == ZDEV_READ && readable ? 0 : -EIO;
 }
 
 static void disk_submit(struct zdev *dev, struct zdev_io *io)
@@ -282,10 +302,11 @@ static void disk_submit(struct zdev *dev, struct zdev_io *io)
         *c = (struct command){.io = io,
                               .number = ++*d->numbers,
                               .durable_upto = d->next_change,
-                              .status = d->lost ? -ENODEV : 0};
-        if (!d->lost)
+                              .status = status_of(d, io)};
+        c->ruled = c->status == 0;
+        if (c->ruled)
                 check_rules(d, io);
-        if (io->op == ZDEV_WRITE && !d->lost) {
+        if (io->op == ZDEV_WRITE && c->ruled) {
                 c->cells = take_cells(d, io);
                 c->nblocks = io->nblocks;
         }
@@ -330,6 +351,25 @@ void disk_settle(struct disk *d)
         make_durable(d, UINT64_MAX);
 }
 
+bool disk_wear(struct disk *d, enum zdev_zone_state state)
+{
+        uint32_t zone = d->last_zone, n = 0;
+        for (uint32_t z = d->spec.nr_conventional + LABELS; !zone && z < d->spec.nr_zones; z++)
+                if (d->model.zones[z].wp_block)
+                        zone = z;
+        if (!zone)
+                return false;
+        for (uint32_t i = 0; i < d->nchanges; i++)
+                if (d->changes[i].zone != zone)
+                        d->changes[n++] = d->changes[i];
+        d->nchanges = n;
+        zone_model_restore(&d->model, zone, state, d->model.zones[zone].wp_block);
+        case_trace("dev %u: zone %u is worn out: state %d", d->index, zone, state);
+        d->worn = true;
+        d->version++;
+        return true;
+}
+
 static void write_cells(struct disk *d, const struct command *c)
 {
         const struct zdev_io *io = c->io;
@@ -347,12 +387,18 @@ static void take_effect(struct disk *d, struct command *c)
 {
         const struct zdev_io *io = c->io;
         struct disk_zone *z = &d->zones[io->zone];
+        if (c->status < 0 && io->op == ZDEV_READ && c->ruled)
+                z->reading--;
+        if (c->status < 0 && (io->op == ZDEV_RESET || io->op == ZDEV_FINISH))
+                z->managing = z->resetting = 0;
         if (c->status < 0 && (d->lost || io->op != ZDEV_WRITE))
                 return;
         switch (io->op) {
         case ZDEV_WRITE:
                 write_cells(d, c);
                 zone_model_end_write(&d->model, io->zone, c->nblocks);
+                if (c->nblocks && io->zone >= d->spec.nr_conventional + LABELS)
+                        d->last_zone = io->zone;
                 break;
         case ZDEV_RESET:
         case ZDEV_FINISH:
@@ -421,8 +467,11 @@ void disk_complete(struct disk *d, bool newest)
         struct zdev_io *io = c->io;
         list_del(&c->node);
         d->ncommands--;
-        if (d->lost)
-                c->status = -ENODEV; /* also what was under way */
+        int status = status_of(d, io); /* also of what was under way */
+        if (status < 0) {
+                c->status = status;
+                c->nblocks = 0;
+        }
         take_effect(d, c);
         if (c->status == 0)
                 answer(d, c);
@@ -437,6 +486,8 @@ static void carry_out(struct disk *d, const struct disk *from)
         const struct command *c;
         list_for_each (c, &from->commands, node) {
                 const struct zdev_io *io = c->io;
+                if (status_of(d, io) < 0)
+                        continue;
                 if (io->op == ZDEV_WRITE) {
                         write_cells(d, c);
                         zone_model_restore(&d->model, io->zone, ZDEV_ZONE_CLOSED,
@@ -519,6 +570,8 @@ struct disk *disk_clone(const struct disk *from, uint64_t *numbers, bool carried
         d->nchanges = from->nchanges;
         d->next_change = from->next_change;
         d->lost = from->lost;
+        d->worn = from->worn;
+        d->last_zone = from->last_zone;
         if (carried_out && !from->lost)
                 carry_out(d, from);
         return d;

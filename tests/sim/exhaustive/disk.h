@@ -62,6 +62,8 @@ struct disk {
         bool fail_flush, fail_write; /* the next one fails; of a write half arrives */
         bool fail_root; /* the flush that follows the next root fails */
         bool lost; /* the device is gone for good: whatever it is asked ends with -ENODEV */
+        uint32_t last_zone; /* the one written last; 0: none, or label zones alone */
+        bool worn; /* disk_wear */
         struct chunk *arena;
 };
 
@@ -75,6 +77,10 @@ void disk_free(struct disk *d);
 
 /* Makes all changes durable. */
 void disk_settle(struct disk *d);
+
+/* The zone written last, or else the first one that holds data, can only be read from now on, or is
+ * gone (READONLY, OFFLINE). What it holds by then is durable. False: there is none. */
+bool disk_wear(struct disk *d, enum zdev_zone_state state);
 
 /* Completes the oldest command, or the newest. */
 void disk_complete(struct disk *d, bool newest);

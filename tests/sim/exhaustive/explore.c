@@ -87,8 +87,35 @@ static void write_and_crash(struct stage *s, struct outcome *o, struct cuts *ret
                 ret_next->disks[i]->lost = false; /* it comes back, if it was */
 }
 
+static void grown(void *ctx, int status)
+{
+        if (status < 0)
+                case_fail("growing ended with %d (%s)", status, strerror(-status));
+        *(bool *)ctx = true;
+}
+
+/* What MAIN was cut off by does not come back when it grows again. */
+static void grow_back(struct stage *s, const struct demand *demand, const struct outcome *o)
+{
+        struct uuid uuid = volume_uuid_of(MAIN);
+        uint32_t from = o->volumes[MAIN].nblocks;
+        struct outcome again;
+        bool done = false;
+        if (from >= demand->whole)
+                return;
+        case_now.doing = "growing what had been made smaller";
+        volume_resize(volume_by_uuid(s->pool, &uuid), (uint64_t)demand->whole * ZP_BLOCK, &done,
+                      grown);
+        stage_run(s, &done, "growing");
+        look_at(s, false, &again);
+        for (uint32_t b = from; b < demand->whole; b++)
+                if (again.volumes[MAIN].tags[b])
+                        case_fail("block %u was cut off and reads as write %u", b,
+                                  again.volumes[MAIN].tags[b]);
+}
+
 /* What was seen is there to stay, and the pool can be written to. */
-static void go_on(struct stage *s, const struct outcome *o)
+static void go_on(struct stage *s, const struct demand *demand, const struct outcome *o)
 {
         struct cuts cuts;
         struct stage next;
@@ -107,6 +134,7 @@ static void go_on(struct stage *s, const struct outcome *o)
         for (unsigned i = 0; i < MAX_VOLUMES; i++)
                 if (memcmp(&want.volumes[i], &again.volumes[i], sizeof(want.volumes[i])) != 0)
                         case_fail("volume %u is not what it was after the first recovery", i);
+        grow_back(&next, demand, &again);
         stage_fini(&next);
         cuts_fini(&cuts);
 }
@@ -143,7 +171,7 @@ static void import_without(const struct run *run, const struct cuts *cuts, uint3
         if (!ret->refused) {
                 look_without(&s, demand, ret);
                 if (mirrored && write)
-                        go_on(&s, ret);
+                        go_on(&s, demand, ret);
         }
         stage_fini(&s);
 }
@@ -182,7 +210,7 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         look_at(&s, false, &o);
         demand_check(demand, &o);
         if (write)
-                go_on(&s, &o);
+                go_on(&s, demand, &o);
         stage_fini(&s);
         struct seen_state *st = seen_add(&x->seen, hash, &o, demand->lost ? &without : NULL);
         st->explored |= explore_it;

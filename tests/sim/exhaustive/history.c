@@ -12,7 +12,7 @@ void history_init(struct history *h)
         for (unsigned i = 0; i < MAX_VOLUMES; i++) {
                 struct volume_history *v = &h->volumes[i];
                 v->created = v->exists = v->deleting = v->gone = TIME_NEVER;
-                v->nblocks.start = v->owner.start = TIME_NEVER;
+                v->nblocks.start = v->owner.start = v->reserved.start = TIME_NEVER;
                 v->from = MAX_VOLUMES;
                 v->copies = 1;
         }
@@ -142,6 +142,7 @@ void history_begin(struct history *h, unsigned volume, unsigned from, bool froze
                                                      .gone = TIME_NEVER,
                                                      .nblocks.start = TIME_NEVER,
                                                      .owner.start = TIME_NEVER,
+                                                     .reserved.start = TIME_NEVER,
                                                      .copies = 1,
                                                      .frozen = frozen,
                                                      .from = (uint8_t)from};
@@ -172,11 +173,17 @@ void history_revert(struct history *h, unsigned snapshot)
         memcpy(r->tags, h->volumes[snapshot].begins, sizeof(r->tags));
 }
 
-void history_reverted(struct history *h)
+void history_reverted(struct history *h, bool took_place)
 {
         struct revert *r = &h->reverts[h->nreverts - 1];
+        struct volume_history *v = &h->volumes[MAIN];
+        if (!took_place) {
+                h->nreverts--;
+                return;
+        }
         r->end = ++h->now;
-        h->volumes[MAIN].nblocks = r->nblocks;
+        v->nblocks = r->nblocks;
+        v->reserved.value = MIN(v->reserved.value, v->nblocks.value);
 }
 
 /* ---- demands ---- */
@@ -206,12 +213,14 @@ void history_demand(const struct history *h, bool now, struct demand *ret_demand
 {
         struct demand *d = ret_demand;
         d->lost = h->lost;
+        d->whole = h->whole;
         for (unsigned i = 0; i < MAX_VOLUMES; i++) {
                 const struct volume_history *v = &h->volumes[i];
                 d->volumes[i].may_be = v->created != TIME_NEVER && v->gone == TIME_NEVER;
                 d->volumes[i].must_be = v->exists != TIME_NEVER && v->deleting == TIME_NEVER;
                 d->volumes[i].errors_fair = h->lost && v->copies == 1;
                 d->volumes[i].owner = v->owner;
+                d->volumes[i].reserved = v->reserved;
                 d->volumes[i].nways = 0;
                 if (d->volumes[i].may_be)
                         add_ways(h, i, now, d);
@@ -233,6 +242,16 @@ static uint32_t wrong_block(const struct alternative *a, const struct volume_out
         return b;
 }
 
+/* What is more than the volume is cut to its size. */
+static void check_reserved(unsigned i, const struct pending *p, const struct volume_outcome *v)
+{
+        bool cut = v->reserved == v->nblocks &&
+                   (p->value > v->nblocks || (p->start != TIME_NEVER && p->next > v->nblocks));
+        if (!cut && !is_one_of(p, v->reserved))
+                case_fail("volume %u has %u blocks reserved, not %u or %u", i, v->reserved,
+                          p->value, p->next);
+}
+
 static void check_volume(const struct demand *d, unsigned i, const struct volume_outcome *v)
 {
         const struct pending *owner = &d->volumes[i].owner;
@@ -241,6 +260,7 @@ static void check_volume(const struct demand *d, unsigned i, const struct volume
         if (!is_one_of(owner, v->owner))
                 case_fail("volume %u: its ownership record is %u, not %u or %u", i, v->owner,
                           owner->value, owner->next);
+        check_reserved(i, &d->volumes[i].reserved, v);
         for (uint32_t k = 0; k < d->volumes[i].nways; k++) {
                 const struct alternative *a = &d->volumes[i].ways[k];
                 if (a->owner_next != owner_next)

@@ -56,7 +56,7 @@ struct pending {
 struct volume_history {
         uint32_t created, exists; /* asked for, answered; TIME_NEVER: not */
         uint32_t deleting, gone;
-        struct pending nblocks, owner;
+        struct pending nblocks, owner, reserved; /* blocks */
         uint32_t flushed; /* what ended before is durable */
         uint8_t copies; /* on different devices */
         bool frozen; /* a snapshot: nobody writes to it */
@@ -82,6 +82,7 @@ struct history {
         uint32_t nreverts;
         bool lost; /* a device is gone: what has one copy may be, operations may fail */
         bool faulty; /* an operation may have */
+        uint32_t whole; /* blocks that volume MAIN had at first */
 };
 
 void history_init(struct history *h);
@@ -94,7 +95,7 @@ void history_begin(struct history *h, unsigned volume, unsigned from, bool froze
 void history_began(struct history *h, unsigned volume);
 /* Volume MAIN is to become what the snapshot is, and has. Nothing is written to it meanwhile. */
 void history_revert(struct history *h, unsigned snapshot);
-void history_reverted(struct history *h);
+void history_reverted(struct history *h, bool took_place);
 /* All that ended before that time is durable: of one volume, or of all (MAX_VOLUMES). */
 void history_flushed(struct history *h, unsigned volume, uint32_t start);
 
@@ -102,7 +103,7 @@ void history_flushed(struct history *h, unsigned volume, uint32_t start);
 struct volume_outcome {
         bool there;
         uint8_t owner;
-        uint16_t nblocks;
+        uint16_t nblocks, reserved;
         uint8_t tags[MAX_BLOCKS];
 };
 
@@ -122,11 +123,12 @@ struct demand {
         struct {
                 bool may_be, must_be;
                 bool errors_fair;
-                struct pending owner;
+                struct pending owner, reserved;
                 uint32_t nways;
                 struct alternative ways[4];
         } volumes[MAX_VOLUMES];
         bool lost;
+        uint32_t whole; /* blocks that volume MAIN had at first */
 };
 
 /* now: no crash; whatever has ended counts. */

@@ -72,7 +72,14 @@ static unsigned number_of(const struct volume *vol)
         case_fail("volume %s is there and was never made", volume_name(vol));
 }
 
-static void look_at_one(struct stage *s, struct volume *vol, bool errors_fair,
+static uint16_t reserved_blocks(struct volume *vol)
+{
+        struct volume_info info;
+        volume_get_info(vol, &info);
+        return (uint16_t)(info.reserved_bytes / ZP_BLOCK);
+}
+
+static void look_at_one(struct stage *s, struct volume *vol, bool snapshot, bool errors_fair,
                         struct outcome *ret_outcome)
 {
         unsigned number = number_of(vol);
@@ -83,6 +90,7 @@ static void look_at_one(struct stage *s, struct volume *vol, bool errors_fair,
                 case_fail("volume %u is there twice", number);
         v->there = true;
         v->owner = len ? owner[0] : 0;
+        v->reserved = snapshot ? 0 : reserved_blocks(vol);
         v->nblocks = (uint16_t)(volume_size_bytes(vol) / ZP_BLOCK);
         if (v->nblocks > MAX_BLOCKS)
                 case_fail("volume %u has %u blocks", number, v->nblocks);
@@ -98,10 +106,10 @@ void look_at(struct stage *s, bool errors_fair, struct outcome *ret_outcome)
                 case_fail("the books: %s", err.msg);
         for (struct volume *vol = volume_next(s->pool, NULL); vol;
              vol = volume_next(s->pool, vol)) {
-                look_at_one(s, vol, errors_fair, ret_outcome);
+                look_at_one(s, vol, false, errors_fair, ret_outcome);
                 for (struct volume *snap = snapshot_next(vol, NULL); snap;
                      snap = snapshot_next(vol, snap))
-                        look_at_one(s, snap, errors_fair, ret_outcome);
+                        look_at_one(s, snap, true, errors_fair, ret_outcome);
         }
         if (pool_inspect_check(s->pool, &err) < 0)
                 case_fail("the books after reading: %s", err.msg);

@@ -39,6 +39,9 @@ static void check_held(const struct script *sc)
         if (st.available_bytes > HELD_BLOCKS * ZP_BLOCK)
                 case_fail("writes wait for space, and there are %llu bytes",
                           (unsigned long long)st.available_bytes);
+        for (uint32_t i = 0; i < sc->nrequests; i++)
+                if (sc->requests[i].promised && !sc->requests[i].ended)
+                        case_fail("a write waits for space, and all of its volume is reserved");
         case_trace("writes wait for space");
 }
 
@@ -113,7 +116,10 @@ static void request_done(struct volume_io *io, int status)
 {
         struct request *r = container_of(io, struct request, io);
         struct script *sc = r->script;
-        script_check_status(sc, status, io->op == VOLUME_FLUSH ? "a flush" : "a write or discard");
+        r->ended = true;
+        if (io->op != VOLUME_DISCARD || !script_is_refused(sc, status, "discard"))
+                script_check_status(sc, status,
+                                    io->op == VOLUME_FLUSH ? "a flush" : "a write or discard");
         sc->busy[r->volume]--;
         if (io->op != VOLUME_FLUSH)
                 history_written(sc->history, r->write, status == 0);
@@ -134,6 +140,8 @@ static void submit(struct script *sc, unsigned volume, enum volume_op op, uint32
         r->script = sc;
         r->volume = volume;
         r->cleaning = cleaning;
+        r->promised = script_is_promised(sc, volume);
+        r->ended = false;
         r->io = (struct volume_io){.op = op,
                                    .fua = fua,
                                    .offset_bytes = (uint64_t)first * ZP_BLOCK,
@@ -182,6 +190,8 @@ static bool op_write(struct script *sc)
         if (sc->reverting)
                 return false;
         uint32_t n = MIN(2u, sc->base->hole_blocks - sc->cursor);
+        if (!script_fits(sc, sc->base->data_blocks + sc->cursor + n))
+                return false;
         submit(sc, MAIN, VOLUME_WRITE, sc->base->data_blocks + sc->cursor, n, false, false);
         sc->cursor = (sc->cursor + n) % sc->base->hole_blocks;
         return true;
@@ -257,7 +267,11 @@ static const struct {
     {'A', "owner", op_owner},
     {'K', "checkpoint", op_checkpoint},
     {'C', "clean", op_clean},
+    {'Z', "shrink", op_shrink},
+    {'Q', "reserve", op_reserve},
     {'G', "device loss", op_lose},
+    {'Y', "zone read-only", op_zone_readonly},
+    {'T', "zone offline", op_zone_offline},
     {'E', "failing flush", op_fail_flush},
     {'B', "failing root", op_fail_root},
     {'H', "failing write", op_fail_write},

@@ -5,6 +5,7 @@
 #include "tests/sim/exhaustive/history.h"
 #include "tests/sim/exhaustive/stage.h"
 
+enum { NO_WRITE = UINT32_MAX };
 enum { MAX_OPS = 4, MAX_REQUESTS = 64, MAX_CONTROLS = 12, REQUEST_BLOCKS = 8 };
 
 /* A pool at rest: every sequence of it begins with an import. */
@@ -41,6 +42,8 @@ struct request {
         uint32_t write; /* of the history */
         uint32_t start; /* FLUSH */
         bool cleaning; /* one of those that make the pool clean: others follow */
+        bool promised; /* it may not wait for space; */
+        bool ended;
         uint8_t buf[REQUEST_BLOCKS * ZP_BLOCK];
 };
 
@@ -49,6 +52,7 @@ struct control {
         struct script *script;
         unsigned volume;
         uint32_t start;
+        uint32_t write; /* of the history; NO_WRITE: none */
 };
 
 struct script {

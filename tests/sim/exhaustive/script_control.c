@@ -1,4 +1,4 @@
-/* Volumes are made, deleted, resized and change hands, see script.h. */
+/* Volumes are made, deleted and change hands, see script.h. */
 #include "tests/sim/exhaustive/script_internal.h"
 
 #include "base/cleanup.h"
@@ -9,7 +9,8 @@ struct control *script_control(struct script *sc, unsigned volume)
         if (sc->ncontrols == MAX_CONTROLS)
                 case_fail("the sequence is too long for this test");
         struct control *c = &sc->controls[sc->ncontrols++];
-        *c = (struct control){.script = sc, .volume = volume, .start = ++sc->history->now};
+        *c = (struct control){
+            .script = sc, .volume = volume, .start = ++sc->history->now, .write = NO_WRITE};
         script_begun(sc);
         return c;
 }
@@ -98,40 +99,7 @@ bool op_delete(struct script *sc)
         return true;
 }
 
-/* ---- size, owner ---- */
-
-static void resized(void *ctx, int status)
-{
-        struct control *c = ctx;
-        struct script *sc = c->script;
-        script_check_status(sc, status, "resize");
-        if (status == 0) {
-                struct pending *p = &sc->history->volumes[MAIN].nblocks;
-                *p = (struct pending){.value = p->next, .start = TIME_NEVER};
-                sc->resizing = false;
-        }
-        script_ended(sc);
-}
-
-bool op_resize(struct script *sc)
-{
-        struct volume *vol = script_handle(sc, MAIN);
-        struct pending *p = &sc->history->volumes[MAIN].nblocks;
-        if (sc->resizing || sc->cloning || sc->reverting)
-                return false;
-        struct control *c = script_control(sc, MAIN);
-        uint32_t nblocks = (uint32_t)(volume_size_bytes(vol) / ZP_BLOCK) + 2;
-        /* a volume that went back to a snapshot taken beside a resize is as large as that */
-        *p = (struct pending){.value = nblocks - 2, .next = nblocks, .start = c->start};
-        for (unsigned i = SNAPSHOT; i <= SNAPSHOT_2; i++) {
-                struct volume_history *s = &sc->history->volumes[i];
-                if (s->created != TIME_NEVER && s->exists == TIME_NEVER)
-                        s->nblocks = *p;
-        }
-        sc->resizing = true;
-        volume_resize(vol, (uint64_t)nblocks * ZP_BLOCK, c, resized);
-        return true;
-}
+/* ---- owner ---- */
 
 static void owner_set(void *ctx, int status)
 {

@@ -27,6 +27,26 @@ bool op_lose(struct script *sc)
         return true;
 }
 
+/* A zone of the last device goes bad by itself. */
+static bool wear(struct script *sc, enum zdev_zone_state state)
+{
+        struct disk *d = sc->stage->disks[sc->stage->ndisks - 1];
+        if (d->lost || d->worn || !disk_wear(d, state))
+                return false;
+        sc->stage->faults_fair = true;
+        return true;
+}
+
+bool op_zone_readonly(struct script *sc)
+{
+        return wear(sc, ZDEV_ZONE_READONLY);
+}
+
+bool op_zone_offline(struct script *sc)
+{
+        return wear(sc, ZDEV_ZONE_OFFLINE);
+}
+
 /* Whatever the flag stands for fails, once; it is of the first device. */
 static bool fail_next(struct script *sc, bool *flag)
 {

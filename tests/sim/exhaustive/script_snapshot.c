@@ -12,8 +12,11 @@ static void taken(void *ctx, int status, struct volume *snap)
         struct control *c = ctx;
         struct script *sc = c->script;
         (void)snap;
-        script_check_creation(sc, status, "snapshot");
         sc->taking--;
+        if (script_is_refused(sc, status, "snapshot"))
+                sc->history->volumes[c->volume].gone = ++sc->history->now;
+        else
+                script_check_creation(sc, status, "snapshot");
         if (status == 0)
                 history_began(sc->history, c->volume);
         script_ended(sc);
@@ -37,10 +40,16 @@ static void cloned(void *ctx, int status, struct volume *vol)
         struct control *c = ctx;
         struct script *sc = c->script;
         (void)vol;
-        script_check_creation(sc, status, "clone");
-        if (status == 0) {
+        bool refused = script_is_refused(sc, status, "clone");
+        if (!refused)
+                script_check_creation(sc, status, "clone");
+        if (status == 0 || refused) {
                 sc->cloning = false;
                 sc->controlled[sc->history->volumes[CLONE].from]--;
+        }
+        if (refused)
+                sc->history->volumes[CLONE].gone = ++sc->history->now;
+        if (status == 0) {
                 history_began(sc->history, CLONE);
                 script_write(sc, CLONE, 2, 1, true);
         }
@@ -89,11 +98,13 @@ static void reverted(void *ctx, int status)
 {
         struct control *c = ctx;
         struct script *sc = c->script;
-        script_check_status(sc, status, "revert");
-        if (status == 0) {
+        bool refused = script_is_refused(sc, status, "revert");
+        if (!refused)
+                script_check_status(sc, status, "revert");
+        if (status == 0 || refused) {
                 sc->reverting = false;
                 sc->controlled[c->volume]--;
-                history_reverted(sc->history);
+                history_reverted(sc->history, !refused);
         }
         script_ended(sc);
 }
@@ -103,7 +114,8 @@ bool op_revert(struct script *sc)
 {
         unsigned snap = usable_snapshot(sc, true);
         if (snap == MAIN || sc->busy[MAIN] || sc->resizing || sc->taking || sc->reverting ||
-            sc->controlled[MAIN] || sc->owning)
+            sc->controlled[MAIN] || sc->owning ||
+            sc->history->volumes[MAIN].reserved.start != TIME_NEVER)
                 return false;
         history_revert(sc->history, snap);
         sc->reverting = true;

@@ -69,8 +69,10 @@ void stage_copy(struct stage *s, const struct stage *from, bool carried_out)
         s->ndisks = from->ndisks;
         s->newest_first = from->newest_first;
         s->options = from->options;
-        for (uint32_t i = 0; i < from->ndisks; i++)
+        for (uint32_t i = 0; i < from->ndisks; i++) {
                 s->disks[i] = disk_clone(from->disks[i], &s->numbers, carried_out);
+                s->faults_fair |= from->disks[i]->worn;
+        }
 }
 
 void stage_fini(struct stage *s)

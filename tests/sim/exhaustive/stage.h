@@ -26,7 +26,7 @@ struct stage {
         struct rng rng; /* what the pool is given as random */
         uint64_t now_ns;
         uint64_t numbers; /* of commands */
-        bool faults_fair; /* a device is lost: events may tell of it */
+        bool faults_fair; /* a device is lost, or a zone of it: events may tell of it */
         bool readonly; /* the pool said so */
         bool holds; /* writes wait for space, by its events */
 };
