@@ -40,6 +40,8 @@ int stream_place(struct pool *pool, struct item *it)
                 if (!g) {
                         s->open = group_open(pool, s, false);
                         if (!s->open)
+                                s->open = group_open_short(pool, s);
+                        if (!s->open)
                                 return stream_hopeless(pool) ? -EIO : -ENOSPC;
                         continue;
                 }

@@ -489,6 +489,28 @@ static bool choose_devices(struct pool *pool, const struct stream *s, bool waits
         return true;
 }
 
+static struct group *open_on(struct pool *pool, const struct stream *s, struct pdev *const *on,
+                             unsigned width, unsigned copies)
+{
+        pool->next_dev = (on[0]->index + 1) % pool->ndevs;
+        struct group *g = take_zone(pool, on[0], GROUP_OPEN);
+        for (unsigned k = 1; k < width; k++) {
+                struct group *other = take_zone(pool, on[k], GROUP_LENT);
+                g->lent[k] = other->id;
+                g->member[k] = other->member[0];
+                g->cap = MIN(g->cap, other->cap);
+        }
+        g->width = (uint8_t)width;
+        g->copies = (uint8_t)copies;
+        g->cls = s->cls;
+        g->records = false;
+        g->wp = g->headers = g->data = 0;
+        g->opened = g->written = pool->user_blocks;
+        group_active(pool, g);
+        g->sum_planned = g->sum_bytes = 0;
+        return g;
+}
+
 struct group *group_open(struct pool *pool, const struct stream *s, bool records)
 {
         struct pdev *on[POOL_MAX_GROUP_WIDTH] = {NULL};
@@ -505,23 +527,34 @@ struct group *group_open(struct pool *pool, const struct stream *s, bool records
             (!pool->nstalled || count_open(pool, class_kind(s->cls), s->copies, NULL) ||
              !choose_devices(pool, s, true, on, width)))
                 return NULL;
-        pool->next_dev = (on[0]->index + 1) % pool->ndevs;
-        struct group *g = take_zone(pool, on[0], GROUP_OPEN);
-        for (unsigned k = 1; k < width; k++) {
-                struct group *other = take_zone(pool, on[k], GROUP_LENT);
-                g->lent[k] = other->id;
-                g->member[k] = other->member[0];
-                g->cap = MIN(g->cap, other->cap);
-        }
-        g->width = (uint8_t)width;
-        g->copies = (uint8_t)copies;
-        g->cls = s->cls;
+        struct group *g = open_on(pool, s, on, width, copies);
         g->records = records;
-        g->wp = g->headers = g->data = 0;
-        g->opened = g->written = pool->user_blocks;
-        group_active(pool, g);
-        g->sum_planned = g->sum_bytes = 0;
         return g;
+}
+
+/* Devices that should be in use and are not. */
+static unsigned devices_out(const struct pool *pool)
+{
+        unsigned n = 0;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                n += pdev_holds(&pool->devs[i]) && !pdev_usable(&pool->devs[i]);
+        return n;
+}
+
+struct group *group_open_short(struct pool *pool, const struct stream *s)
+{
+        struct pdev *on[POOL_MAX_GROUP_WIDTH] = {NULL};
+        unsigned width = width_for(pool, pool->copies), out = devices_out(pool);
+        unsigned least = pool->copies > out ? pool->copies - out : 1;
+
+        while (--width >= least && width) {
+                if (!choose_devices(pool, s, true, on, width))
+                        continue;
+                pool->rebuild = true;
+                return open_on(pool, s, on, width, pool->copies);
+        }
+        return NULL;
 }
 
 struct finish {

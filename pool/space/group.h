@@ -133,6 +133,9 @@ void group_unref(struct pool *pool, struct group *g);
  * `copies` members has them on as many devices. records: for records without data, which may give
  * room: of what is kept they are given more. */
 struct group *group_open(struct pool *pool, const struct stream *s, bool records);
+/* For table pages that find no group: one of fewer copies than they should have, where devices that
+ * are out of use took the room along; as many fewer as these are, at most. NULL: none. */
+struct group *group_open_short(struct pool *pool, const struct stream *s);
 /* Blocks of free groups that users may open before what is kept for others. */
 uint64_t groups_for_users(const struct pool *pool);
 /* Cleaning could write so many blocks of that number of copies now. */

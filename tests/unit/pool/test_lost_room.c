@@ -3,8 +3,10 @@
  * no rest. */
 #include "t_pool.h"
 
+#include "pool/root/root.h"
 #include "tests/t_suite.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum { ZONES = 24, ZONE_BLOCKS = 64, SPARE = 3, MAX_BLOCKS = 4000, WRITES = 2000 };
@@ -197,9 +199,91 @@ static void test_one_of_two_devices_has_room_for_all(void)
         t_fini(&t);
 }
 
+/* All of the device's zones that are free go bad. */
+static void leave_no_zone(struct t_pool *t, uint32_t dev)
+{
+        struct zdev_zone zone;
+
+        for (uint32_t z = LABEL_ZONES; z < ZONES; z++) {
+                CU_ASSERT_EQUAL_FATAL(t_report(t, dev, z, &zone), 0);
+                if (zone.state == ZDEV_ZONE_EMPTY)
+                        mem_device_set_zone(t_mem(t, dev), z, ZDEV_ZONE_OFFLINE, 0);
+        }
+}
+
+/* Four devices and everything three times; one has no zone left, and another one is lost. */
+static void lose_room(struct t_pool *t, uint64_t blocks)
+{
+        const struct mem_device_spec spec = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
+        struct volume *vol;
+
+        t_devices(t, 4, &spec);
+        CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", MAX_BLOCKS * ZP_BLOCK, 3, &vol), 0);
+        t_write_all(t, blocks, 1);
+        t_export(t);
+        leave_no_zone(t, 2);
+        CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
+        t_write_all(t, blocks, 2);
+        t_lose(t, 3, true);
+}
+
+/* Table pages have two copies then where three cannot be, and the pool stays what it is. */
+static void test_tables_go_on_where_a_copy_finds_no_room(void)
+{
+        enum { N = 40 };
+        struct t_pool t;
+
+        lose_room(&t, N);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        CU_ASSERT_FALSE(status(&t).readonly);
+        t_check_all(&t, N, 2);
+        t_check(&t);
+        for (int i = 0; i < 5; i++) {
+                t_crash(&t);
+                CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 3, true), 0);
+                t_check_all(&t, N, 2);
+                t_check(&t);
+                CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        }
+        t_crash(&t); /* and with that one there again, and another one lost, nothing is */
+        t_lose(&t, 3, false);
+        t_lose(&t, 0, true);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 0, true), 0);
+        t_check_all(&t, N, 2);
+        t_fini(&t);
+}
+
+static int fail_resets(void *ctx, const struct zdev_io *io)
+{
+        return io->op == ZDEV_RESET && io->zone >= LABEL_ZONES ? -EIO : 0;
+}
+
+/* One copy would be lost with the next device, and three were promised to survive two. */
+static void test_tables_have_no_fewer_copies_than_survive_what_they_should(void)
+{
+        struct t_pool t;
+        int rc = 0;
+
+        lose_room(&t, 40);
+        mem_device_set_fault(t_mem(&t, 1), fail_resets, NULL);
+        mem_device_set_fault(t_mem(&t, 2), fail_resets, NULL);
+        for (int i = 0; i < 10 && rc == 0; i++) {
+                t_export(&t);
+                leave_no_zone(&t, 1);
+                leave_no_zone(&t, 2);
+                rc = t_import_degraded(&t, 1u << 3, true);
+        }
+        CU_ASSERT_EQUAL(rc, -ENOSPC);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_added_device_lets_writes_go_on),
     T_CASE(test_discard_lets_writes_go_on),
     T_CASE(test_one_of_two_devices_has_room_for_all),
+    T_CASE(test_tables_go_on_where_a_copy_finds_no_room),
+    T_CASE(test_tables_have_no_fewer_copies_than_survive_what_they_should),
 };
 T_MAIN("pool-lost-room", cases)
