@@ -406,7 +406,7 @@ static uint32_t own_open(const struct stream *s, const struct pdev *d)
         return n;
 }
 
-/* Most free groups, less where the stream has open groups already; in turn among equals. NULL too
+/* Most room, less where the stream has open groups already; in turn among equals. NULL too
  * where far more is free on a device whose open zones are all taken: what is open there already is
  * to be used. Mirrored groups go strictly where most is free, or what is left of the largest device
  * finds no partner in the end (space.c counts with that). None of `but`, none that stalls but where
@@ -427,7 +427,7 @@ static struct pdev *choose_device(struct pool *pool, const struct stream *s, boo
                 if (taken || !pdev_takes(d) || !d->nfree || (d->stalled && !waits))
                         continue;
                 uint64_t share =
-                    ((uint64_t)d->nfree << 16) / (mirrored ? 1 : 1 + 2 * own_open(s, d));
+                    device_room(pool, d, d->nfree) / (mirrored ? 1 : 1 + 2 * own_open(s, d));
                 if (!group_has_slot(pool, d, s)) {
                         pool->no_slot = true;
                         blocked = MAX(blocked, share);

@@ -127,9 +127,9 @@ void group_unref(struct pool *pool, struct group *g);
  *     tables on each device;
  *   - room: more than one group a kind and number of copies may be open only as far as
  *     space_extra_groups goes, and only while free groups are not short.
- * The device is the one with most free groups, a third of them counting where the stream has one
- * open already: lanes spread over the devices, unequal ones take by what they have free. One that
- * stalls is taken only where no other can be, and nothing of the kind is open. A group of
+ * The device is the one with most room free (device_room), a third of it counting where the stream
+ * has a group open already: lanes spread over the devices, and these fill alike. One that stalls is
+ * taken only where no other can be, and nothing of the kind is open. A group of
  * `copies` members has them on as many devices. records: for records without data, which may give
  * room: of what is kept they are given more. */
 struct group *group_open(struct pool *pool, const struct stream *s, bool records);

@@ -79,6 +79,15 @@ struct group *member_slot(const struct pool *pool, const struct group *g, unsign
         return pool->groups[k ? g->lent[k] : g->id];
 }
 
+uint64_t device_room(const struct pool *pool, const struct pdev *d, uint32_t zones)
+{
+        uint64_t of = d->nzones;
+
+        for (uint32_t i = 0; pool->copies > 1 && i < pool->ndevs; i++)
+                of = MAX(of, pool->devs[i].nzones);
+        return zones * DEVICE_WHOLE / MAX(of, UINT64_C(1));
+}
+
 unsigned width_for(const struct pool *pool, unsigned copies)
 {
         return MAX(1u, MIN(copies, pool->nusable));

@@ -8,6 +8,8 @@
 
 struct pool;
 
+#define DEVICE_WHOLE (UINT64_C(1) << 20)
+
 /* The device is there and has not failed. */
 static inline bool pdev_usable(const struct pdev *d)
 {
@@ -37,6 +39,12 @@ void member_zone_seen(struct group *g, unsigned k, enum zdev_zone_state state);
 uint32_t members_max_io(const struct pool *pool, const struct group *g);
 /* The slot whose own zone is the member. */
 struct group *member_slot(const struct pool *pool, const struct group *g, unsigned k);
+
+/* What so many of a device's zones are to the choice of where a group is opened; DEVICE_WHOLE: all
+ * of them. Where nothing is mirrored their share of the device's own, so that unequal devices fill
+ * alike. Else their number, in parts of the largest device: what is left of that one must find
+ * partners (space.c counts with it). */
+uint64_t device_room(const struct pool *pool, const struct pdev *d, uint32_t zones);
 
 /* Copies that can be made of a block now: fewer than asked for where devices are missing. */
 unsigned width_for(const struct pool *pool, unsigned copies);
