@@ -14,6 +14,7 @@
 #include "pool/log/flush.h"
 #include "pool/log/header.h"
 #include "pool/log/record.h"
+#include "pool/member/balance.h"
 #include "pool/member/member.h"
 #include "pool/member/mover.h"
 #include "pool/member/scrub.h"
@@ -132,6 +133,7 @@ struct pool {
         struct lifetime lifetime;
         struct reaper *reaper;
         struct mover *mover;
+        struct balance balance;
         struct scrub *scrub;
         struct list member_ops; /* devices that are to come or go */
         bool leave_waits; /* the first of them waits for groups that are free on the others, */

@@ -60,6 +60,8 @@ enum pool_event_kind {
         POOL_EVENT_UNBACKED, /* there is not room any more for all that is reserved; block: how much
                                 is lacking */
         POOL_EVENT_BACKED, /* there is again */
+        POOL_EVENT_BALANCING, /* data are moved, since devices are unevenly full */
+        POOL_EVENT_BALANCED, /* that is over; block: how many were moved */
         POOL_EVENT_DEVICE_REMOVED, /* device: its slot is empty and the zdev closed; status: 0, or
                                       why its label may still be there */
 };
@@ -327,6 +329,33 @@ struct pool_scrub_status {
 void pool_scrub(struct pool *pool, enum pool_scrub_what what, void *ctx,
                 void (*done)(void *ctx, int status, const struct err *err));
 void pool_get_scrub_status(const struct pool *pool, struct pool_scrub_status *ret_status);
+
+/* ---- balancing: data move from full devices to empty ones, in the background ----
+ *
+ * It begins by itself where devices are far apart, after one was added above all, and ends when
+ * they are near. Whether it is wanted at all is in the root; it is, in a new pool. */
+
+enum pool_balance_state {
+        POOL_BALANCE_OFF, /* not wanted */
+        POOL_BALANCE_IDLE, /* nothing is to be moved */
+        POOL_BALANCE_RUNNING,
+        POOL_BALANCE_RESTING, /* it moved all that could lie too high and more, and found no end:
+                                 not before users have written a multiple of that */
+        POOL_BALANCE_WAITING, /* it is not over, and room is short, or devices come, go or are out
+                               */
+};
+
+struct pool_balance_status {
+        enum pool_balance_state state;
+        uint32_t least_used_permille; /* zones in use, of the emptiest device in use */
+        uint32_t most_used_permille; /* and of the fullest */
+        uint64_t moved_bytes; /* since the import */
+};
+
+/* done: when it is durable; -EROFS. err: NULL with status 0. */
+void pool_balance(struct pool *pool, bool on, void *ctx,
+                  void (*done)(void *ctx, int status, const struct err *err));
+void pool_get_balance_status(const struct pool *pool, struct pool_balance_status *ret_status);
 
 /* ---- volumes ---- */
 

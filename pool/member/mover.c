@@ -1,10 +1,11 @@
-/* Empties devices that are leaving, by the primitive of cleaning: copy, compare-and-swap the
- * owner's entry, and the group is empty; a durable root frees it.
+/* Empties devices that are leaving, and where none does, groups that lie unevenly (balance.h), by
+ * the primitive of cleaning: copy, compare-and-swap the owner's entry, and the group is empty; a
+ * durable root frees it.
  *
- * In rounds over all groups that have a zone on such a device: data go as MOVE records through the
- * cleaning class, table pages and inodes are marked changed and go with the checkpoint that ends
- * the round. A round after which as much lives there as before it has met what cannot be read: that
- * is told, and tried again later.
+ * What leaves goes in rounds over all groups that have a zone on such a device: data go as MOVE
+ * records through the cleaning class, table pages and inodes are marked changed and go with the
+ * checkpoint that ends the round. A round after which as much lives there as before it has met what
+ * cannot be read: that is told, and tried again later.
  *
  * Nothing of it is remembered but what the roots say: which device leaves. A crash begins a new
  * round.
@@ -32,6 +33,8 @@ struct mover {
         uint32_t nitems, writing;
         bool paused; /* the patrol waits for room or its turn */
         bool in_round;
+        struct group
+            *uneven; /* the patrol's, moved for evenness: no room is asked for, but waited for */
         bool skipped; /* something was left for the next round */
         uint32_t next; /* group to look at in this round */
         uint64_t retry_ns; /* what cannot be read is tried again then; 0: nothing is */
@@ -102,7 +105,7 @@ uint64_t mover_next_ns(const struct pool *pool)
                 return UINT64_MAX;
         if (m->paused && m->nitems && !m->wants_room && !m->writing)
                 return m->pace.turn_ns;
-        return m->retry_ns ? m->retry_ns : UINT64_MAX;
+        return MIN(m->retry_ns ? m->retry_ns : UINT64_MAX, balance_next_ns(pool));
 }
 
 /* ---- one group ---- */
@@ -176,7 +179,10 @@ static void moved_from(struct patrol *p, int status)
 {
         struct mover *m = p->ctx;
 
-        m->next++;
+        m->paused = false;
+        m->next += m->in_round;
+        if (m->uneven)
+                balance_walked(m->pool, steal_ptr(&m->uneven));
         pool_poll(m->pool);
 }
 
@@ -203,7 +209,24 @@ static void queue_some(struct mover *m)
                 stream_add(s, it);
         }
         pace_pay(pool, &m->pace, n);
+        if (m->uneven)
+                balance_moved(pool, n);
         stream_kick(pool, s);
+}
+
+/* What is only moved for evenness stays where it is. */
+static void give_up(struct mover *m)
+{
+        while (!list_empty(&m->items)) {
+                struct item *it = list_first(&m->items, struct item, node);
+                list_del(&it->node);
+                patrol_unpin(it->ctx);
+                item_free(m->pool, it);
+        }
+        m->nitems = 0;
+        m->uneven = NULL;
+        balance_wait(m->pool);
+        patrol_stop(&m->patrol);
 }
 
 /* What is queued finds no group after all, and nothing is under way that would give one: it waits
@@ -223,7 +246,9 @@ static void take_back(struct mover *m)
                                               &m->items);
         m->nitems += n;
         m->writing -= n;
-        m->wants_room = true;
+        m->wants_room = !m->uneven;
+        if (m->uneven && !m->writing)
+                give_up(m);
 }
 
 /* Goes on with the batch at hand, as far as it can. */
@@ -234,6 +259,10 @@ static void step(struct mover *m)
         if (!m->paused || m->writing || pool->dead || !pool->running)
                 return;
         m->wants_room = false;
+        if (m->uneven && !(balance_may(pool) && has_room(pool))) {
+                give_up(m);
+                return;
+        }
         if (!m->nitems) {
                 if (pool->ndirty >= space_dirty_limit(pool)) {
                         ckpt_start(pool, NULL);
@@ -338,6 +367,13 @@ static bool round_begins(struct mover *m)
         return true;
 }
 
+static void even_out(struct mover *m)
+{
+        m->uneven = balance_next(m->pool);
+        if (m->uneven)
+                patrol_start(&m->patrol, m->uneven);
+}
+
 void mover_poll(struct pool *pool)
 {
         struct mover *m = pool->mover;
@@ -350,8 +386,12 @@ void mover_poll(struct pool *pool)
                 step(m);
                 return;
         }
-        if (m->waiting || (!m->in_round && !round_begins(m)))
+        if (m->waiting)
                 return;
+        if (!m->in_round && !round_begins(m)) {
+                even_out(m);
+                return;
+        }
         while (m->next < pool->ngroups) {
                 struct group *g = pool->groups[m->next];
                 if (g->busy && is_to_go(pool, g))

@@ -283,6 +283,7 @@ static int build(struct import *im, struct err *err)
         pool->claims = r->claims;
         pool->next_tree = r->next_tree;
         scrub_restore(pool, &r->scrub);
+        pool->balance.off = r->unbalanced;
         pool->user_blocks = r->user_blocks;
         pool->device_blocks = r->device_blocks;
         pool->clean_blocks = r->clean_blocks;

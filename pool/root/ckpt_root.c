@@ -117,6 +117,7 @@ int root_note(struct pool *pool)
             .table_blocks = pool->table_blocks,
         };
         scrub_note(pool, &r->scrub);
+        r->unbalanced = pool->balance.off;
         memcpy(r->name, pool->name, sizeof(r->name));
         memcpy(r->secret, pool->secret, sizeof(r->secret));
         r->devices = calloc(pool->ndevs, sizeof(*r->devices));

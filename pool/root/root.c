@@ -121,6 +121,7 @@ void root_encode(const struct root *root, uint8_t *buf)
         put_le64(buf + 216, root->table_blocks);
         put_le64(buf + 224, root->durable);
         put_u8(buf + 232, root->scrub.state);
+        put_u8(buf + 233, root->unbalanced);
         put_le32(buf + 236, root->scrub.next);
         put_le64(buf + 240, root->scrub.verified);
         put_le32(buf + 248, root->scrub.damaged);
@@ -187,13 +188,14 @@ int root_decode_fixed(const uint8_t *buf, struct root *ret_root)
         r.table_blocks = get_le64(buf + 216);
         r.durable = get_le64(buf + 224);
         r.scrub.state = get_u8(buf + 232);
+        r.unbalanced = get_u8(buf + 233);
         r.scrub.next = get_le32(buf + 236);
         r.scrub.verified = get_le64(buf + 240);
         r.scrub.damaged = get_le32(buf + 248);
         r.scrub.repaired = get_le32(buf + 252);
         if (!r.ndevices || r.ndevices > POOL_MAX_DEVICES || r.index >= r.ndevices ||
-            r.durable < r.seq || r.scrub.state > POOL_SCRUB_DONE || r.blocks > ROOT_MAX_BLOCKS ||
-            r.blocks != root_blocks(r.ndevices, r.ngroups))
+            r.durable < r.seq || r.scrub.state > POOL_SCRUB_DONE || r.unbalanced > 1 ||
+            r.blocks > ROOT_MAX_BLOCKS || r.blocks != root_blocks(r.ndevices, r.ngroups))
                 return -EBADMSG;
         *ret_root = r;
         return 0;

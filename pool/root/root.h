@@ -27,7 +27,8 @@
  *      128   64  name, NUL-padded
  *      192   32  counters: user, device, cleaning, table blocks written (8 each)
  *     224    8  durable sequence: every record up to it was durable when this root was written
- *     232    1  scrub: 0 none, 1 running, 2 paused, 3 done  233  3  zero
+ *     232    1  scrub: 0 none, 1 running, 2 paused, 3 done
+ *     233    1  balancing: 0 wanted, 1 not  234  2  zero
  *     236    4  group it goes on with
  *     240    8  blocks it has verified
  *     248    4  of data damaged  252  4  written anew
@@ -140,6 +141,7 @@ struct root {
         uint32_t index, ndevices;
         uint64_t seq, next_tree;
         struct root_scrub scrub;
+        uint8_t unbalanced; /* 1: data are not moved for evenness */
         uint64_t durable; /* >= seq */
         uint64_t catalog_addr;
         uint32_t catalog_crc;

@@ -177,7 +177,7 @@ static void make_free(struct pool *pool, struct group *g)
         g->wp = g->tail = 0;
         g->last_seq = g->last_sum = 0;
         g->summary = 0;
-        g->nosummary = g->unclean = g->freeing = g->failing = g->headless = false;
+        g->nosummary = g->unclean = g->unmoved = g->freeing = g->failing = g->headless = false;
         group_drop_summary(g);
         group_count(pool, g);
 }

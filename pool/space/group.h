@@ -85,6 +85,7 @@ struct group {
         bool released; /* freed since: the tables on disk name blocks of the generation before */
         bool nosummary;
         bool unclean; /* holds blocks that cannot be moved (unreadable) */
+        bool unmoved; /* the same, as balancing has seen */
         bool records; /* opened for records without data, where there was no room for data */
         bool failing; /* a zone of it can only be read any more */
         bool headless; /* a header of it is right nowhere: the mover empties it */

@@ -138,6 +138,7 @@ void space_init(struct pool *pool)
                 pool->budget = mirrored_budget(pool->room, width);
         }
         pool->budget_changed = true;
+        balance_look_again(pool);
 }
 
 uint64_t space_without(const struct pool *pool, uint32_t leaving, uint32_t *ret_groups)

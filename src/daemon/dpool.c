@@ -335,6 +335,16 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 eventlog_emit("pool-scrubbed", "\"pool\":\"%s\",\"damaged\":%llu", p->spec.name,
                               (unsigned long long)e->block);
                 break;
+        case POOL_EVENT_BALANCING:
+                log_info("pool", "%s: devices are unevenly full, data are moved", p->spec.name);
+                eventlog_emit("pool-balancing", "\"pool\":\"%s\"", p->spec.name);
+                break;
+        case POOL_EVENT_BALANCED:
+                log_info("pool", "%s: evened out, %llu MiB were moved", p->spec.name,
+                         (unsigned long long)DIV_ROUND_UP(e->block, 256));
+                eventlog_emit("pool-balanced", "\"pool\":\"%s\",\"blocks\":%llu", p->spec.name,
+                              (unsigned long long)e->block);
+                break;
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:

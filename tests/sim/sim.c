@@ -242,6 +242,11 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         case POOL_EVENT_SCRUBBED:
                 devices_scrubbed(sim, pool);
                 break;
+        case POOL_EVENT_BALANCING:
+        case POOL_EVENT_BALANCED:
+                sim_trace(sim, "event: %s",
+                          e->kind == POOL_EVENT_BALANCED ? "balanced" : "balancing");
+                break;
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
         case POOL_EVENT_DEVICE_REMOVED:

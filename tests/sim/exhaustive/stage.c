@@ -38,6 +38,9 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
         case POOL_EVENT_RELEASED:
                 s->holds = false;
                 break;
+        case POOL_EVENT_BALANCING:
+        case POOL_EVENT_BALANCED:
+                break;
         case POOL_EVENT_CORRUPTION:
                 case_fail("the pool reports corruption: block %llu of %s",
                           (unsigned long long)e->block,
