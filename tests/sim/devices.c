@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "tests/sim/ailing.h"
+#include "tests/sim/balance.h"
 #include "tests/sim/media.h"
 #include "tests/sim/work.h"
 
@@ -269,6 +270,7 @@ void devices_act(struct sim *sim)
 {
         if (!sim->scrub_call && !sim->power_lost && sim_chance(sim, 1, 200))
                 scrub(sim);
+        balance_act(sim);
         if (!sim->devices_change || sim->device_call || sim->comeback_call || sim->power_lost ||
             !sim_chance(sim, 1, 80))
                 return;
@@ -367,7 +369,7 @@ void devices_written(struct sim *sim, uint32_t media)
 
 void devices_power_cut(struct sim *sim)
 {
-        sim->device_call = sim->scrub_call = sim->comeback_call = 0;
+        sim->device_call = sim->scrub_call = sim->balance_call = sim->comeback_call = 0;
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 sim->devices[i].empty = sim->devices[i].away = false;
 }
@@ -393,6 +395,7 @@ void devices_check(struct sim *sim)
         if (sim->scrub_told && !goes_on)
                 sim_fail(sim, "the scrub is in state %d after a recovery, and users were told %d",
                          scrub.state, sim->scrub_told);
+        balance_check(sim);
         pool_get_status(sim->pool, &st);
         for (uint32_t i = 0; i < st.ndevices; i++) {
                 struct pool_device_status ds;
@@ -475,6 +478,7 @@ bool devices_settle(struct sim *sim)
 void devices_formatted(struct sim *sim)
 {
         sim->scrub_told = POOL_SCRUB_NONE;
+        sim->balance_told = BALANCE_ON;
         for (uint32_t i = 0; i < sim->nmedia; i++)
                 sim->devices[i] =
                     (struct sim_device){.fate = sim->devices[i].listed ? DEVICE_IN : DEVICE_OUT,

@@ -31,7 +31,7 @@ enum { MAX_JOBS = 64 };
 struct progress {
         volatile uint64_t seed; /* running */
         volatile uint64_t done;
-        volatile uint64_t states, user_ops, cleaned, faulted, imports, failures;
+        volatile uint64_t states, user_ops, cleaned, evened, faulted, imports, failures;
 };
 
 struct arguments {
@@ -54,6 +54,7 @@ static void run_seeds(const struct arguments *args, unsigned job, struct progres
                 p->states += sim.states;
                 p->user_ops += sim.user_ops;
                 p->cleaned += sim.cleaned;
+                p->evened += sim.evened;
                 p->faulted += sim.faulted;
                 p->imports += sim.imports;
                 p->failures += sim.failures;
@@ -165,15 +166,16 @@ int main(int argc, char **argv)
                 sum.states += p[i].states;
                 sum.user_ops += p[i].user_ops;
                 sum.cleaned += p[i].cleaned;
+                sum.evened += p[i].evened;
                 sum.faulted += p[i].faulted;
                 sum.imports += p[i].imports;
                 sum.failures += p[i].failures;
         }
         printf("%llu operations (%llu failed with a device), %llu imports, %llu MiB moved by "
-               "cleaning, %llu table pages read again\n",
+               "cleaning, %llu for evenness, %llu table pages read again\n",
                (unsigned long long)sum.user_ops, (unsigned long long)sum.failures,
                (unsigned long long)sum.imports, (unsigned long long)(sum.cleaned >> 20),
-               (unsigned long long)sum.faulted);
+               (unsigned long long)(sum.evened / 256), (unsigned long long)sum.faulted);
         if (failed >= 0) {
                 const char *how = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "failed";
                 printf("seed %llu: %s after %llu good seeds\nagain: ./scripts/sim --first %llu "

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "pool/inspect.h"
 #include "tests/sim/ailing.h"
+#include "tests/sim/balance.h"
 #include "tests/sim/comeback.h"
 #include "tests/sim/devices.h"
 #include "tests/sim/life.h"
@@ -244,8 +245,7 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                 break;
         case POOL_EVENT_BALANCING:
         case POOL_EVENT_BALANCED:
-                sim_trace(sim, "event: %s",
-                          e->kind == POOL_EVENT_BALANCED ? "balanced" : "balancing");
+                balance_event(sim, pool, e);
                 break;
         case POOL_EVENT_DEVICE_EMPTY:
         case POOL_EVENT_DEVICE_STUCK:
@@ -499,6 +499,7 @@ void sim_run(struct sim *sim)
                 life_cut(sim);
                 life_recover(sim, false);
         }
+        balance_rests(sim);
         pool_abandon(sim->pool);
         devices_fini(sim);
         work_free(sim->work);

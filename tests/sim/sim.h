@@ -44,6 +44,8 @@ struct sim {
         bool devices_change; /* they join and leave in this run */
         uint64_t scrub_call, scrubs; /* as below; scrubs that were through */
         int scrub_told; /* the state users were told last, POOL_SCRUB_NONE: nothing for sure */
+        uint64_t balance_call; /* likewise */
+        int balance_told; /* enum balance_told */
         struct list device_pending; /* calls without an answer */
         uint64_t comeback_call; /* number of the one that gives a device back, 0: none */
         uint64_t returned; /* devices that came back while the pool was in use */
@@ -98,6 +100,7 @@ struct sim {
         uint64_t user_ops; /* completed */
         uint64_t cleaned; /* bytes, over all power-ups */
         uint64_t faulted; /* table pages read again, likewise */
+        uint64_t evened; /* blocks that were moved for evenness */
         uint64_t imports;
         uint64_t failures; /* operations that failed for the device's sake */
 };
