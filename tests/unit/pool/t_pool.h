@@ -7,7 +7,7 @@
 #include "pool/device/mem.h"
 #include "pool/pool.h"
 
-enum { T_MAX_DEVS = 256 };
+enum { T_MAX_DEVS = 257 }; /* one more than a pool may have */
 
 struct t_pool {
         struct zdev *devs[T_MAX_DEVS];
