@@ -37,7 +37,8 @@ static void print_table(const json_t *t)
         printf("\n");
 }
 
-static void print_redundancy(const json_t *r)
+/* Under what volumes of one copy could still take. */
+static void print_available(const json_t *r)
 {
         const json_t *by = json_object_get(r, "available_by_copies");
 
@@ -46,6 +47,10 @@ static void print_redundancy(const json_t *r)
                 if (n)
                         printf("            %s with %zu copies\n", cli_size_text(n), i + 1);
         }
+}
+
+static void print_redundancy(const json_t *r)
+{
         if (cli_number_of(r, "rebuild_bytes"))
                 printf("rebuilding: %s have fewer copies than they should\n",
                        cli_size_of(r, "rebuild_bytes"));
@@ -74,6 +79,7 @@ static void print_pool(const json_t *pool)
         printf("capacity:   %s\n", cli_size_of(pool, "capacity_bytes"));
         printf("allocated:  %s\n", cli_size_of(pool, "allocated_bytes"));
         printf("available:  %s\n", cli_size_of(pool, "available_bytes"));
+        print_available(json_object_get(pool, "redundancy"));
         printf("reserved:   %s not written yet\n", cli_size_of(pool, "reserved_bytes"));
         if (cli_number_of(pool, "unbacked_bytes"))
                 printf(
