@@ -86,8 +86,10 @@ json_t *cli_absolute_path(const char *path);
 /* "PATH[,size=..,zone=..,capacity=..,max-open=..,max-active=..]", added to the array. CLI_OK or
  * CLI_USAGE, printed. */
 int cli_device(const char *text, json_t *devices);
-/* The table of a poolobj's devices. */
+/* The table of a poolobj's devices, and how evenly they are used. */
 void cli_print_devices(const json_t *pool);
+/* What device.balance answers. */
+void cli_print_balance(const json_t *balance);
 
 /* ---- table.c ---- */
 

@@ -205,6 +205,29 @@ static int scrub(const struct cli *cli, const struct cli_args *args)
         return rc == CLI_OK ? ask_scrub(cli, pool, "wait") : rc;
 }
 
+/* ---- balancing ---- */
+
+enum { BALANCE_PAUSE, BALANCE_RESUME, BALANCE_STATUS };
+
+static int balance(const struct cli *cli, const struct cli_args *args)
+{
+        const int *given = args->nvalues;
+        const char *action = given[BALANCE_PAUSE]    ? "pause"
+                             : given[BALANCE_RESUME] ? "resume"
+                                                     : "status";
+        json_t *result = NULL;
+
+        if (given[BALANCE_PAUSE] + given[BALANCE_RESUME] + given[BALANCE_STATUS] > 1)
+                return cli_misuse("device balance: only one option at a time");
+        int rc = cli_ask(cli, "device.balance",
+                         json_pack("{s:s, s:s}", "pool", args->words[0], "action", action), false,
+                         &result);
+        if (result)
+                cli_print_balance(result);
+        json_decref(result);
+        return rc;
+}
+
 static int status(const struct cli *cli, const struct cli_args *args)
 {
         return show(cli, "pool.status", json_pack("{s:s}", "pool", args->words[0]), false);
@@ -286,6 +309,19 @@ const struct cli_command device_commands[] = {
      "Goes on after a restart. Tables that are damaged are written anew; of data the volume and "
      "the\n"
      "place are told."},
+    {"device",
+     "balance",
+     "POOL",
+     1,
+     1,
+     "Say how evenly a pool's devices are used, and whether data are moved for that.",
+     {{"pause", NULL, "move nothing for evenness", false},
+      {"resume", NULL, "move data when devices are far apart, as in a new pool", false},
+      {"status", NULL, "change nothing (the default)", false}},
+     balance,
+     "It begins by itself after a device was added, and when devices stay far apart. A pause "
+     "lasts,\n"
+     "after a restart too, until it is resumed."},
     {"device",
      "status",
      "POOL",

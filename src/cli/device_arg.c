@@ -101,6 +101,29 @@ static const char *state_of(const json_t *dev)
         return out;
 }
 
+void cli_print_balance(const json_t *balance)
+{
+        static const struct {
+                const char *state, *text;
+        } texts[] = {
+            {"paused", "nothing is moved for evenness"},
+            {"running", "data are moved to the emptier ones"},
+            {"waiting", "data are to be moved when there is room and all devices are in use"},
+            {"resting", "no more is moved until much was written"},
+        };
+        const char *state = cli_text_of(balance, "state");
+
+        printf("balance:    %s, devices are used %.1f to %.1f %%", state,
+               (double)cli_number_of(balance, "least_used_permille") / 10,
+               (double)cli_number_of(balance, "most_used_permille") / 10);
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+                if (!strcmp(state, texts[i].state))
+                        printf("; %s", texts[i].text);
+        printf("\n");
+        if (cli_number_of(balance, "moved_bytes"))
+                printf("            %s were moved\n", cli_size_of(balance, "moved_bytes"));
+}
+
 void cli_print_devices(const json_t *pool)
 {
         static const char *const heads[] = {"device", ">capacity", ">written", ">zones", ">empty",
@@ -130,4 +153,7 @@ void cli_print_devices(const json_t *pool)
                 cli_table_row(t, cells);
         }
         cli_table_print(t);
+        if (json_array_size(json_object_get(pool, "devices")) > 1 &&
+            !strcmp(cli_text_of(pool, "state"), "active"))
+                cli_print_balance(json_object_get(pool, "balance"));
 }

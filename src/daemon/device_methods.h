@@ -19,6 +19,9 @@ void device_return(struct control_request *req, void *ctx);
 /* Takes a device back that was missing and is there again, if one is. Cheap: for every tick. */
 void device_return_look(struct dpool *p);
 
+/* device_balance.c */
+void device_balance(struct control_request *req, void *ctx);
+
 /* device_scrub.c */
 void device_scrub(struct control_request *req, void *ctx);
 

@@ -212,6 +212,7 @@ int pool_register_methods(struct daemon *d)
             {"device.evacuate", device_evacuate},
             {"device.keep", device_keep},
             {"device.wait", device_wait},
+            {"device.balance", device_balance},
             {"device.scrub", device_scrub},
         };
         int rc = 0;

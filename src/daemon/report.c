@@ -41,7 +41,8 @@ static json_t *device_json(const char *path, const char *uuid, const struct pool
                            const char *state)
 {
         return json_pack(
-            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:b}",
+            "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:o, "
+            "s:b}",
             "path", path, "uuid", uuid, "capacity_bytes", u64(dev->capacity_bytes), "written_bytes",
             u64(dev->written_bytes), "zones", (json_int_t)dev->nr_zones, "empty_zones",
             (json_int_t)dev->empty_zones, "open_zones", (json_int_t)dev->open_zones, "full_zones",
@@ -125,6 +126,22 @@ static json_t *redundancy(const struct pool_status *st)
                          u64(st->healed_blocks));
 }
 
+json_t *report_balance(const struct pool *pool)
+{
+        static const char *const names[] = {
+            [POOL_BALANCE_OFF] = "paused",      [POOL_BALANCE_IDLE] = "idle",
+            [POOL_BALANCE_RUNNING] = "running", [POOL_BALANCE_RESTING] = "resting",
+            [POOL_BALANCE_WAITING] = "waiting",
+        };
+        struct pool_balance_status st = {.state = POOL_BALANCE_IDLE};
+
+        if (pool)
+                pool_get_balance_status(pool, &st);
+        return json_pack("{s:s, s:I, s:I, s:o}", "state", names[st.state], "least_used_permille",
+                         (json_int_t)st.least_used_permille, "most_used_permille",
+                         (json_int_t)st.most_used_permille, "moved_bytes", u64(st.moved_bytes));
+}
+
 json_t *report_pool(const struct dpool *p)
 {
         struct pool_status st = {0};
@@ -135,7 +152,7 @@ json_t *report_pool(const struct dpool *p)
         uuid_format(&p->spec.uuid, uuid);
         return json_pack(
             "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:o, s:o, "
-            "s:o, s:o}",
+            "s:o, s:o, s:o}",
             "name", p->spec.name, "uuid", uuid, "state", dpool_state_name(p->state), "error",
             p->state == DPOOL_FAILED ? json_string(p->error.msg) : json_null(), "capacity_bytes",
             u64(st.capacity_bytes), "allocated_bytes", u64(st.allocated_bytes), "available_bytes",
@@ -143,7 +160,7 @@ json_t *report_pool(const struct dpool *p)
             u64(st.unbacked_bytes), "held_requests", u64(st.held_requests), "readonly", st.readonly,
             "nvolumes", (json_int_t)st.nvolumes, "generation", u64(st.generation), "devices",
             devices(p, &st), "counters", counters(&st), "table", table(&st), "options", options(p),
-            "peers", peers(p), "redundancy", redundancy(&st));
+            "peers", peers(p), "redundancy", redundancy(&st), "balance", report_balance(p->pool));
 }
 
 /* What it was cloned from, where that can be seen here. */

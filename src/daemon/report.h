@@ -8,6 +8,8 @@
 #include <jansson.h>
 
 json_t *report_pool(const struct dpool *p);
+/* How evenly its devices are used; NULL: it is not active. */
+json_t *report_balance(const struct pool *pool);
 json_t *report_volume(const struct dvol *v);
 
 #endif

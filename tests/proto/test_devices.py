@@ -221,5 +221,39 @@ def test_scrub_finds_what_was_damaged_and_says_where(daemon, tool):
         refused("is not being scrubbed", d.cli, "device", "scrub", "tank", "--pause")
 
 
+def balance(d, *words):
+    return d.json("device", "balance", "tank", *words)
+
+
+def test_data_even_out_after_a_device_was_added(daemon, tool):
+    with Daemon(daemon, tool) as d:
+        d.start()
+        make(d, "a", volume="40M")
+        w = Writer(d, "v", 36 * MIB // CHUNK, 6)
+        w.fill()
+        assert balance(d, "--pause")["state"] == "paused"
+        d.cli("device", "add", "tank", f"{d.dir}/b,size=128M,zone=2M")
+        apart = balance(d)
+        assert apart["least_used_permille"] < 100 < 500 < apart["most_used_permille"], apart
+        d.kill()
+        d.start()
+        assert balance(d) == {**apart, "state": "paused"}, balance(d)
+        assert "devices are used" in d.cli("device", "status", "tank")
+        refused("no pool 'none'", d.cli, "device", "balance", "none")
+        balance(d, "--resume")
+        wait_for("it is even", lambda: balance(d)["state"] == "idle", 60)
+        even = d.json("device", "status", "tank")["balance"]
+        assert even["most_used_permille"] - even["least_used_permille"] <= 100, even
+        assert 5 * MIB < even["moved_bytes"] < 36 * MIB, even
+        assert devices(d)["a"]["live_bytes"] < 24 * MIB < 36 * MIB, devices(d)
+        names = [e["event"] for e in d.events()]
+        assert names.count("pool-balancing") == names.count("pool-balanced") == 1, names
+        w.check()
+        d.kill()
+        d.start()
+        w.check()
+        assert balance(d)["state"] == "idle" and balance(d)["moved_bytes"] == 0, balance(d)
+
+
 if __name__ == "__main__":
     run_tests(globals())
