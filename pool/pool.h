@@ -119,7 +119,7 @@ struct pool_label {
 };
 
 /* Format version of this code. Labels of another one are refused (-EPROTONOSUPPORT). */
-enum { POOL_FORMAT_VERSION = 2 };
+enum { POOL_FORMAT_VERSION = 3 };
 
 /* Reads the labels of one device. done: status 0 with *label valid during the call; -ENOENT no
  * label (label NULL); -EPROTONOSUPPORT newer format (label's name, uuid and version valid);

@@ -9,6 +9,7 @@
  * trusts what it left behind without looking at the data.
  */
 #include "pool/internal.h"
+#include "pool/log/encode.h"
 #include "pool/space/mirror.h"
 
 #include "base/le.h"
@@ -95,61 +96,7 @@ struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, en
         return b;
 }
 
-/* ---- records ---- */
-
-static bool joins(const struct item *prev, const struct item *it)
-{
-        return prev && prev->data && it->data && prev->type == it->type && prev->tree == it->tree &&
-               prev->level == it->level && prev->index + 1 == it->index;
-}
-
-uint32_t item_cost(const struct item *prev, const struct item *it)
-{
-        uint32_t payload = record_payload_bytes(it->type, it->count);
-
-        return joins(prev, it) ? payload : RECORD_FIXED + payload;
-}
-
-static void encode_payload(const struct pool *pool, const struct item *it, uint8_t *p)
-{
-        if (!it->data) {
-                if (it->payload)
-                        memcpy(p, it->payload, it->count);
-                return;
-        }
-        put_le32(p, it->crc);
-        if (it->type != RECORD_MOVE)
-                return;
-        put_le32(p + 4, it->from_generation);
-        put_le64(p + 8, it->from);
-}
-
-static void encode_records(struct batch *b)
-{
-        uint8_t *p = b->hdr + HEADER_FIXED, *count_at = NULL;
-        const struct item *prev = NULL;
-        const struct item *it;
-
-        list_for_each (it, &b->items, node) {
-                if (joins(prev, it)) {
-                        put_le32(count_at, get_le32(count_at) + 1);
-                } else {
-                        memset(p, 0, RECORD_FIXED);
-                        put_u8(p, it->type);
-                        put_u8(p + 1, it->level);
-                        count_at = p + 4;
-                        put_le32(count_at, it->count);
-                        put_le64(p + 8, it->tree);
-                        put_le64(p + 16, it->index);
-                        p += RECORD_FIXED;
-                        b->nrecords++;
-                }
-                encode_payload(b->pool, it, p);
-                p += record_payload_bytes(it->type, it->count);
-                prev = it;
-        }
-        b->record_bytes = (uint32_t)(p - b->hdr - HEADER_FIXED);
-}
+/* ---- the write ---- */
 
 static void gather_iov(struct batch *b)
 {
@@ -376,7 +323,7 @@ void batch_issue(struct batch *b)
         }
         b->seq = h.seq;
         if (b->kind == BATCH_RECORDS) {
-                encode_records(b);
+                b->nrecords = records_encode(&b->items, b->hdr + HEADER_FIXED, &b->record_bytes);
         } else {
                 memcpy(b->hdr + HEADER_FIXED, g->sum_buf, g->sum_bytes);
                 b->record_bytes = g->sum_bytes;
@@ -481,9 +428,10 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
                         uint64_t may_change)
 {
         uint32_t limit = MIN((uint32_t)BATCH_BLOCKS, members_max_io(pool, g));
-        uint32_t bytes = 0, n = 0;
+        struct record_plan plan = {0};
         const struct item *prev = NULL;
         struct item *it;
+        uint32_t n = 0;
 
         list_for_each (it, &s->items, node) {
                 if (is_control(it) && n && s->controls)
@@ -491,7 +439,9 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
                 if (it->data && n && g->records)
                         break;
                 bool big = !it->data && it->count > SUMMARY_PAYLOAD_MAX && it->payload;
-                uint32_t more = bytes + item_cost(prev, it);
+                struct record_plan with = plan;
+                record_plan_add(&with, it);
+                uint32_t more = record_plan_bytes(&with);
                 uint32_t ndata = b->ndata + (it->data != NULL);
                 uint32_t nhdr = (uint32_t)DIV_ROUND_UP(HEADER_FIXED + (uint64_t)more, ZP_BLOCK);
                 uint32_t sum = big ? 0 : group_summary_blocks(g, SUMMARY_ITEM + more);
@@ -505,13 +455,13 @@ static uint32_t measure(struct pool *pool, struct stream *s, struct group *g, st
                 b->pages = pages;
                 if (big)
                         g->nosummary = true;
-                bytes = more;
+                plan = with;
+                b->record_bytes = more;
                 b->ndata = ndata;
                 b->nhdr = nhdr;
                 prev = it;
                 n++;
         }
-        b->record_bytes = bytes;
         return n;
 }
 

@@ -116,10 +116,9 @@ bool stream_records_first(struct pool *pool, struct stream *s);
 bool batch_make(struct pool *pool, struct stream *s);
 void batch_issue(struct batch *b);
 int batch_alloc(struct batch *b);
-/* For place.c: an empty batch at the group's end; bytes of records the item adds behind prev. */
+/* For place.c: an empty batch at the group's end. */
 struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind);
 void batch_free(struct batch *b);
-uint32_t item_cost(const struct item *prev, const struct item *it);
 void items_done(struct pool *pool, struct list *items, int status);
 /* The group's summary will hold so many bytes of records more. */
 void group_account(struct group *g, uint32_t record_bytes);

@@ -1,7 +1,7 @@
 /* Encoding and decoding of batch headers, see header.h. Every byte may come from a broken disk. */
 #include "pool/log/header.h"
 
-#include "base/le.h"
+#include "pool/address.h"
 #include "pool/log/keyed.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 static const uint8_t magic_header[4] = {'Z', 'P', 'B', 'H'};
 static const uint8_t magic_trailer[4] = {'Z', 'P', 'B', 'S'};
-enum { HEADER_VERSION = 2, SUM_OFFSET = 88 };
+enum { HEADER_VERSION = 3, SUM_OFFSET = 88 };
 
 uint32_t record_data_blocks(uint8_t type, uint32_t count)
 {
@@ -24,15 +24,25 @@ uint32_t record_data_blocks(uint8_t type, uint32_t count)
         }
 }
 
-uint32_t record_payload_bytes(uint8_t type, uint32_t count)
+/* Bytes a block has in a record that has data. */
+static uint8_t block_bytes(uint8_t type, uint8_t index_bytes)
 {
+        return (uint8_t)(index_bytes + RECORD_CRC_BYTES + (type == RECORD_MOVE ? 4 : 0));
+}
+
+uint32_t record_payload_bytes(uint8_t type, uint8_t index_bytes, uint32_t count)
+{
+        if (index_bytes > (record_data_blocks(type, 1) ? RECORD_INDEX_MAX : 0))
+                return UINT32_MAX;
         switch (type) {
         case RECORD_WRITE:
         case RECORD_PAGE:
         case RECORD_INODE:
-                return count > UINT32_MAX / 32 ? UINT32_MAX : count * RECORD_CRC_BYTES;
         case RECORD_MOVE:
-                return count > UINT32_MAX / 32 ? UINT32_MAX : count * RECORD_MOVE_BYTES;
+                if (count > UINT32_MAX / 32)
+                        return UINT32_MAX;
+                return count * block_bytes(type, index_bytes) +
+                       (type == RECORD_MOVE ? RECORD_MOVE_LEAD : 0);
         case RECORD_CREATE:
         case RECORD_OWNER:
         case RECORD_SNAPSHOT:
@@ -50,17 +60,11 @@ uint32_t record_payload_bytes(uint8_t type, uint32_t count)
         }
 }
 
-uint32_t record_crc(const struct record *rec, uint32_t i)
-{
-        size_t each = rec->type == RECORD_MOVE ? RECORD_MOVE_BYTES : RECORD_CRC_BYTES;
-        return get_le32(rec->payload + i * each);
-}
-
 void record_from(const struct record *rec, uint32_t i, uint64_t *ret_addr, uint32_t *ret_generation)
 {
-        const uint8_t *p = rec->payload + (size_t)i * RECORD_MOVE_BYTES;
-        *ret_generation = get_le32(p + 4);
-        *ret_addr = get_le64(p + 8);
+        const uint8_t *p = rec->blocks + (size_t)i * rec->each + rec->index_bytes;
+        *ret_generation = get_le32(rec->payload);
+        *ret_addr = addr_make(get_le32(rec->payload + 4), addr_offset(get_le32(p + 4)));
 }
 
 static uint64_t sum_of(const uint8_t *buf, uint32_t blocks, const uint8_t *secret)
@@ -206,18 +210,21 @@ int record_next(const uint8_t *records, uint32_t bytes, uint32_t *pos, uint32_t 
         struct record rec = {
             .type = get_u8(p),
             .level = get_u8(p + 1),
+            .index_bytes = get_u8(p + 2),
             .count = get_le32(p + 4),
             .tree = get_le64(p + 8),
             .index = get_le64(p + 16),
             .payload = p + RECORD_FIXED,
             .data = *data,
         };
-        rec.payload_bytes = record_payload_bytes(rec.type, rec.count);
+        rec.payload_bytes = record_payload_bytes(rec.type, rec.index_bytes, rec.count);
         if (rec.payload_bytes == UINT32_MAX || rec.payload_bytes > left - RECORD_FIXED)
                 return -EBADMSG;
         uint32_t blocks = record_data_blocks(rec.type, rec.count);
         if (blocks > (uint32_t)INT32_MAX - *data)
                 return -EBADMSG;
+        rec.each = block_bytes(rec.type, rec.index_bytes);
+        rec.blocks = rec.payload + (rec.type == RECORD_MOVE ? RECORD_MOVE_LEAD : 0);
         *pos += RECORD_FIXED + rec.payload_bytes;
         *data += blocks;
         *ret_rec = rec;

@@ -5,7 +5,7 @@
  *
  *   offset size  meaning
  *        0    4  magic "ZPBH"
- *        4    2  version, 2
+ *        4    2  version, 3
  *        6    1  kind: 1 batch, 2 summary of a sealed group
  *        7    1  lifetime class: 0, 3 user, 1, 4..6 cleaning, 2 table
  *        8    4  group
@@ -33,18 +33,21 @@
  *
  *        0    1  type
  *        1    1  level of the table page (PAGE), else 0
- *        2    2  flags, zero
+ *        2    1  w, 0..5: bytes of index that stand beside each block; 0: the blocks follow each
+ *                other from index on, block i is index + i. Records without data have 0
+ *        3    1  zero
  *        4    4  count: blocks, or bytes of payload (control records)
  *        8    8  tree
- *       16    8  index: first block, page index, slot or size in bytes (by type)
- *       24       by type:
+ *       16    8  index: first (w > 0: lowest) block, page or slot; size in bytes (by type)
+ *       24       by type; where w > 0 a block's index is the record's + what its w bytes say:
  *
  *   type         data  behind the fixed part
- *    1 WRITE      yes  count x crc32c (4)
+ *    1 WRITE      yes  count x { index (w), crc32c (4) }
  *    2 DISCARD     no  -
- *    3 MOVE       yes  count x { crc32c (4), generation of from's group (4), from address (8) }
- *    4 PAGE       yes  count x crc32c (4)        index and level say which page of the tree
- *    5 INODE      yes  count x crc32c (4)        tree is the catalog's, index the slot
+ *    3 MOVE       yes  generation (4) and number (4) of the group the blocks were moved from, then
+ *                      count x { index (w), crc32c (4), block in that group (4) }
+ *    4 PAGE       yes  count x { index (w), crc32c (4) }    pages of the tree, of that level
+ *    5 INODE      yes  count x { index (w), crc32c (4) }    tree is the catalog's, index the slot
  *   16 CREATE      no  count bytes: an inode (pool/table/catalog.h); index is the slot
  *   17 RESIZE      no  count (8) bytes: reserved bytes (8); index is the size in bytes
  *   18 DELETE      no  -                         the volume or snapshot is doomed
@@ -68,6 +71,7 @@
 #ifndef ZONEPOOL_POOL_HEADER_H
 #define ZONEPOOL_POOL_HEADER_H
 
+#include "base/le.h"
 #include "base/uuid.h"
 #include "pool/device.h"
 #include "pool/pool.h"
@@ -83,8 +87,9 @@ enum {
         SUMMARY_TRAILER = 32,
         HEADER_MAX_BLOCKS = 65536,
         HEADER_CLASSES = 7, /* lifetime classes, space/group.h */
-        RECORD_MOVE_BYTES = 16,
         RECORD_CRC_BYTES = 4,
+        RECORD_MOVE_LEAD = 8, /* of a MOVE, before its blocks */
+        RECORD_INDEX_MAX = 5, /* w */
 };
 
 enum header_kind { HEADER_BATCH = 1, HEADER_SUMMARY = 2 };
@@ -123,19 +128,39 @@ struct header {
 /* One record; payload points into the header's bytes. */
 struct record {
         uint8_t type, level;
+        uint8_t index_bytes; /* beside each block; 0: they follow each other */
+        uint8_t each; /* bytes of payload a block has */
         uint32_t count;
         uint64_t tree, index;
-        const uint8_t *payload;
+        const uint8_t *payload, *blocks; /* blocks: where those of the first block are */
         uint32_t payload_bytes;
         uint32_t data; /* number of its first data block in the batch */
 };
 
 /* Data blocks a record of this type and count has. */
 uint32_t record_data_blocks(uint8_t type, uint32_t count);
-/* Bytes behind the fixed part; UINT32_MAX: unknown type or too many. */
-uint32_t record_payload_bytes(uint8_t type, uint32_t count);
+/* Bytes behind the fixed part; UINT32_MAX: unknown type, index bytes it cannot have, or too many.
+ */
+uint32_t record_payload_bytes(uint8_t type, uint8_t index_bytes, uint32_t count);
+/* Index of data block i of the record; may be any number. */
+static inline uint64_t record_index(const struct record *rec, uint32_t i)
+{
+        const uint8_t *p = rec->blocks + (size_t)i * rec->each;
+        uint64_t beyond = 0;
+
+        if (!rec->index_bytes)
+                return rec->index + i;
+        if (rec->index_bytes == 4)
+                return rec->index + get_le32(p);
+        for (unsigned k = 0; k < rec->index_bytes; k++)
+                beyond |= (uint64_t)p[k] << (8 * k);
+        return rec->index + beyond;
+}
 /* crc32c of data block i of the record. */
-uint32_t record_crc(const struct record *rec, uint32_t i);
+static inline uint32_t record_crc(const struct record *rec, uint32_t i)
+{
+        return get_le32(rec->blocks + (size_t)i * rec->each + rec->index_bytes);
+}
 /* Of a MOVE: where block i came from. */
 void record_from(const struct record *rec, uint32_t i, uint64_t *ret_addr,
                  uint32_t *ret_generation);

@@ -2,6 +2,7 @@
  * children), so a checkpoint puts them into batches of one header block first; the table stream
  * then writes these in order. */
 #include "pool/internal.h"
+#include "pool/log/encode.h"
 #include "pool/space/mirror.h"
 
 enum { TABLE_BATCH_PAGES = 128 };
@@ -20,19 +21,18 @@ void stream_place_end(struct pool *pool)
 
         if (!b || b->record_bytes)
                 return;
-        const struct item *prev = NULL;
+        struct record_plan plan = {0};
         struct item *it;
-        list_for_each (it, &b->items, node) {
-                b->record_bytes += item_cost(prev, it);
-                prev = it;
-        }
+        list_for_each (it, &b->items, node)
+                record_plan_add(&plan, it);
+        b->record_bytes = record_plan_bytes(&plan);
         group_account(b->group, b->record_bytes);
 }
 
 int stream_place(struct pool *pool, struct item *it)
 {
         struct stream *s = pool_stream(pool, CLASS_TABLE, 1);
-        const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES;
+        const uint32_t each = RECORD_FIXED + RECORD_CRC_BYTES; /* at most */
 
         for (;;) {
                 struct group *g = s->open;

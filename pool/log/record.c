@@ -20,18 +20,17 @@ bool record_moved(const struct pool *pool, const struct record *rec, uint32_t i,
         uint32_t generation;
 
         record_from(rec, i, ret_from, &generation);
-        return (*ret_from & ADDR_MAPPED) && addr_group(*ret_from) < pool->ngroups &&
+        return addr_group(*ret_from) < pool->ngroups &&
                generation_fits(pool->groups[addr_group(*ret_from)], generation);
 }
 
 static int apply_writes(struct pool *pool, struct tree *t, const struct record *rec, uint32_t group,
                         uint32_t data_off)
 {
-        if (rec->index >= VOLUME_MAX_BYTES / ZP_BLOCK)
-                return 0;
         for (uint32_t i = 0; i < rec->count; i++) {
                 struct entry e = {addr_make(group, data_off + rec->data + i), record_crc(rec, i)};
-                int rc = tree_set(pool, t, rec->index + i, e);
+                uint64_t index = record_index(rec, i);
+                int rc = index < VOLUME_MAX_BYTES / ZP_BLOCK ? tree_set(pool, t, index, e) : 0;
                 if (rc < 0)
                         return rc;
         }
@@ -46,7 +45,7 @@ static int apply_moves(struct pool *pool, const struct record *rec, uint32_t gro
 {
         for (uint32_t i = 0; i < rec->count; i++) {
                 struct entry e = {addr_make(group, data_off + rec->data + i), record_crc(rec, i)};
-                uint64_t from, index = rec->index + i;
+                uint64_t from, index = record_index(rec, i);
                 if (!record_moved(pool, rec, i, &from))
                         continue;
                 struct tree *t = tree_of_block(pool, rec->tree, index, from);

@@ -101,7 +101,7 @@ static int gather(struct patrol *p, const struct header *h, const struct record 
         for (uint32_t i = 0; i < n; i++) {
                 uint32_t off = h->offset + h->header_blocks + rec->data + i;
                 struct patrol_block b = {.tree_id = rec->tree,
-                                         .index = rec->index + i,
+                                         .index = record_index(rec, i),
                                          .type = rec->type,
                                          .level = rec->level,
                                          .entry.addr = addr_make(p->group->id, off)};

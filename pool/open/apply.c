@@ -36,8 +36,8 @@ static int apply_batch(struct import *im, const struct found *f)
 
         while (record_next(f->buf + HEADER_FIXED, f->h.record_bytes, &pos, &data, &rec) > 0) {
                 const struct tree *t = pool_tree(im->pool, rec.tree);
-                if (t)
-                        tree_prefetch(t, rec.index);
+                for (uint32_t i = 0; t && i < (rec.index_bytes ? rec.count : 1); i++)
+                        tree_prefetch(t, record_index(&rec, i));
         }
         pos = data = 0;
         while (rc == 0 &&

@@ -28,10 +28,11 @@ static void mark(struct import *im)
                 uint32_t n = t ? record_data_blocks(rec.type, rec.count) : 0;
                 for (uint32_t i = 0; i < n; i++) {
                         uint64_t addr = addr_make(w->group->id, off + i);
+                        uint64_t index = record_index(&rec, i);
                         if (rec.type == RECORD_PAGE)
-                                tree_dirty_page_at(pool, t, rec.level, rec.index + i, addr);
+                                tree_dirty_page_at(pool, t, rec.level, index, addr);
                         else if (rec.type == RECORD_INODE)
-                                mark_inode(pool, rec.index + i, addr);
+                                mark_inode(pool, index, addr);
                 }
         }
         batch_pins_free(im->retired); /* a page that cannot be read stays where it is */

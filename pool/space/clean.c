@@ -314,7 +314,7 @@ static void clean_record(struct cleaner *c, const struct header *h, const struct
 
         for (uint32_t i = 0; i < n; i++) {
                 uint32_t off = h->offset + h->header_blocks + rec->data + i;
-                uint64_t addr = addr_make(c->victim->id, off), index = rec->index + i;
+                uint64_t addr = addr_make(c->victim->id, off), index = record_index(rec, i);
                 if (rec->type == RECORD_PAGE) {
                         struct tree *t = pool_tree(pool, rec->tree);
                         c->marked |= t && tree_dirty_page_at(pool, t, rec->level, index, addr);

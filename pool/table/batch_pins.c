@@ -24,11 +24,17 @@ static struct tree *wanted(struct pool *pool, const struct record *rec, uint32_t
         return t;
 }
 
-/* What the record needs, the kth of it. False: no more. */
-static bool needs(struct pool *pool, const struct record *rec, uint32_t k, struct pin *ret_pin,
-                  struct tree **ret_tree)
+/* Pieces the record is looked at in: ranges, or blocks where these are scattered. */
+static uint32_t pieces(const struct record *rec)
 {
-        uint64_t reach = 1, index = rec->index;
+        return rec->index_bytes ? rec->count : 1;
+}
+
+/* What the piece of the record needs, the kth of it. False: no more. */
+static bool needs(struct pool *pool, const struct record *rec, uint32_t piece, uint32_t k,
+                  struct pin *ret_pin, struct tree **ret_tree)
+{
+        uint64_t reach = 1, index = rec->index_bytes ? record_index(rec, piece) : rec->index;
         uint8_t level = 0;
 
         switch (rec->type) {
@@ -51,12 +57,23 @@ static bool needs(struct pool *pool, const struct record *rec, uint32_t k, struc
                 return false;
         *ret_pin =
             (struct pin){.first = index * reach,
-                         .end = (index + rec->count) * reach,
+                         .end = (index + (rec->index_bytes ? 1 : rec->count)) * reach,
                          .level = level,
                          .now = true,
                          .chain = !k && (rec->type == RECORD_DISCARD || rec->type == RECORD_MERGE),
                          .ready = pin_ready};
         return true;
+}
+
+static void take_piece(struct batch_pins *b, const struct record *rec, uint32_t piece, uint32_t n)
+{
+        struct tree *t;
+
+        for (uint32_t k = 0; b->n < n && needs(b->pool, rec, piece, k, &b->pins[b->n], &t); k++) {
+                struct pin *p = &b->pins[b->n++];
+                p->ctx = b;
+                b->loading += !pin_take(b->pool, t, p);
+        }
 }
 
 bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
@@ -68,8 +85,9 @@ bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
         uint32_t n = 0, pos = 0, data = 0;
 
         while (record_next(records, bytes, &pos, &data, &rec) > 0)
-                for (uint32_t k = 0; needs(pool, &rec, k, &pin, &t); k++)
-                        n++;
+                for (uint32_t i = 0; i < pieces(&rec); i++)
+                        for (uint32_t k = 0; needs(pool, &rec, i, k, &pin, &t); k++)
+                                n++;
         struct batch_pins *b = pool_alloc(pool, sizeof(*b) + n * sizeof(*b->pins));
         *ret_pins = b;
         if (!b)
@@ -79,13 +97,9 @@ bool batch_pins_take(struct pool *pool, const uint8_t *records, uint32_t bytes,
         b->ctx = ctx;
         b->loading = 1;
         pos = data = 0;
-        while (b->n < n && record_next(records, bytes, &pos, &data, &rec) > 0) {
-                for (uint32_t k = 0; b->n < n && needs(pool, &rec, k, &b->pins[b->n], &t); k++) {
-                        struct pin *p = &b->pins[b->n++];
-                        p->ctx = b;
-                        b->loading += !pin_take(pool, t, p);
-                }
-        }
+        while (b->n < n && record_next(records, bytes, &pos, &data, &rec) > 0)
+                for (uint32_t i = 0; i < pieces(&rec); i++)
+                        take_piece(b, &rec, i, n);
         return !--b->loading;
 }
 

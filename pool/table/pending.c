@@ -153,8 +153,7 @@ static struct tree *tree_of(struct pool *pool, const struct record *rec, struct 
         if (rec->type != RECORD_WRITE && rec->type != RECORD_MOVE)
                 return NULL;
         struct tree *t = last && last->id == rec->tree ? last : pool_tree(pool, rec->tree);
-        if (!t || !t->vol || rec->index >= VOLUME_MAX_BYTES / ZP_BLOCK ||
-            (rec->type == RECORD_WRITE && t->vol->frozen))
+        if (!t || !t->vol || (rec->type == RECORD_WRITE && t->vol->frozen))
                 return NULL;
         return t;
 }
@@ -171,7 +170,7 @@ void pending_count(struct pool *pool, const uint8_t *records, uint32_t bytes)
                 uint64_t from;
                 last = t ? t : last;
                 for (uint32_t i = 0; t && i < rec.count; i++) {
-                        uint32_t *at = place_of(pd, t, rec.index + i);
+                        uint32_t *at = place_of(pd, t, record_index(&rec, i));
                         if (at && (rec.type == RECORD_WRITE || record_moved(pool, &rec, i, &from)))
                                 *at += rec.type == RECORD_MOVE ? 2 : 1;
                 }
@@ -221,7 +220,7 @@ static void uncharge(struct pool *pool, unsigned copies, uint64_t blocks)
 static int change_now(struct pool *pool, struct tree *t, uint64_t index, struct entry e, bool move,
                       uint64_t from)
 {
-        if (move && tree_get(t, index).addr != from)
+        if (index >= VOLUME_MAX_BYTES / ZP_BLOCK || (move && tree_get(t, index).addr != from))
                 return 0;
         t->vol->moved_blocks += move;
         return tree_set(pool, t, index, e);
@@ -237,10 +236,12 @@ static void fetch(struct pool *pool, const uint8_t *records, uint32_t bytes)
 
         while (record_next(records, bytes, &pos, &data, &rec) > 0) {
                 struct tree *t = tree_of(pool, &rec, last);
-                const uint32_t *at = t ? place_of(pd, t, rec.index) : NULL;
                 last = t ? t : last;
-                if (at)
-                        __builtin_prefetch(&pd->changes[*at], 1);
+                for (uint32_t i = 0; t && i < (rec.index_bytes ? rec.count : 1); i++) {
+                        const uint32_t *at = place_of(pd, t, record_index(&rec, i));
+                        if (at)
+                                __builtin_prefetch(&pd->changes[*at], 1);
+                }
         }
 }
 
@@ -263,7 +264,7 @@ int pending_add(struct pool *pool, const uint8_t *records, uint32_t bytes, uint6
                 if (t && !move)
                         t->vol->user_blocks += rec.count;
                 for (uint32_t i = 0; t && rc == 0 && i < rec.count; i++) {
-                        uint64_t index = rec.index + i, from = 0;
+                        uint64_t index = record_index(&rec, i), from = 0;
                         struct entry e = {addr_make(group, data_off + rec.data + i),
                                           record_crc(&rec, i)};
                         uint32_t *at = place_of(pd, t, index);

@@ -2,6 +2,7 @@
  * which. Checksums are made right, so that what stands behind them is reached. What is accepted
  * must be consistent: every record and every address inside its bounds. */
 #include "base/le.h"
+#include "pool/address.h"
 #include "pool/log/header.h"
 #include "pool/root/root.h"
 #include "pool/table/catalog.h"
@@ -21,18 +22,19 @@ static void must(bool holds)
                 abort();
 }
 
-static uint32_t walk_records(const uint8_t *records, uint32_t bytes)
+static uint64_t walk_records(const uint8_t *records, uint32_t bytes)
 {
         struct record rec;
-        uint32_t pos = 0, data = 0, sum = 0, gen;
-        uint64_t from;
+        uint32_t pos = 0, data = 0, gen;
+        uint64_t from, sum = 0;
 
         while (record_next(records, bytes, &pos, &data, &rec) > 0) {
                 for (uint32_t i = 0; i < record_data_blocks(rec.type, rec.count); i++) {
-                        sum += record_crc(&rec, i);
+                        sum += record_crc(&rec, i) + record_index(&rec, i);
                         if (rec.type != RECORD_MOVE)
                                 continue;
                         record_from(&rec, i, &from, &gen);
+                        must(addr_make(addr_group(from), addr_offset(from)) == from);
                         sum += gen;
                 }
                 for (uint32_t i = 0; i < rec.payload_bytes; i++)

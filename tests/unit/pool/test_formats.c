@@ -2,6 +2,7 @@
  * and of a header is found, and sizes that point outside are. */
 #include "base/le.h"
 #include "base/rng.h"
+#include "pool/address.h"
 #include "pool/log/header.h"
 #include "pool/root/root.h"
 #include "pool/table/catalog.h"
@@ -21,7 +22,8 @@ static void test_keyed_sum_is_siphash_2_4(void)
         CU_ASSERT_EQUAL(keyed_sum(secret, msg, 15), UINT64_C(0xa129ca6149be45e5));
 }
 
-/* A header of one WRITE of 3, one DISCARD, one MOVE of 2 blocks. */
+/* A header of one WRITE of 3 blocks that follow each other, one DISCARD, one MOVE of 2 that are
+ * scattered. */
 static struct header sample_header(uint8_t *buf)
 {
         uint8_t *p = buf + HEADER_FIXED;
@@ -40,15 +42,18 @@ static struct header sample_header(uint8_t *buf)
         put_le64(p + 16, 5);
         p += 24;
         put_u8(p, RECORD_MOVE);
+        put_u8(p + 2, 2);
         put_le32(p + 4, 2);
         put_le64(p + 8, 9);
         put_le64(p + 16, 77);
+        put_le32(p + 24, 4);
+        put_le32(p + 28, 6);
         for (int i = 0; i < 2; i++) {
-                put_le32(p + 24 + 16 * i, 0xd0 + i);
-                put_le32(p + 28 + 16 * i, 4);
-                put_le64(p + 32 + 16 * i, UINT64_C(1) << 63 | i);
+                put_le16(p + 32 + 10 * i, (uint16_t)(0x300 - 0x300 * i));
+                put_le32(p + 34 + 10 * i, 0xd0 + i);
+                put_le32(p + 38 + 10 * i, 20 + i);
         }
-        p += 24 + 32;
+        p += 24 + 28;
         struct header h = {.kind = HEADER_BATCH,
                            .cls = 1,
                            .width = 2,
@@ -89,11 +94,15 @@ static void test_header_comes_back(void)
                 n++;
         CU_ASSERT_EQUAL_FATAL(n, 3);
         CU_ASSERT_EQUAL(record_crc(&rec[0], 2), 0xc2);
+        CU_ASSERT_EQUAL(record_index(&rec[0], 2), 1002);
         CU_ASSERT_EQUAL(rec[1].data, 3);
         CU_ASSERT_EQUAL(rec[2].data, 3);
         record_from(&rec[2], 1, &from, &from_gen);
-        CU_ASSERT_EQUAL(from, UINT64_C(1) << 63 | 1);
+        CU_ASSERT_EQUAL(from, addr_make(6, 21));
         CU_ASSERT_EQUAL(from_gen, 4);
+        CU_ASSERT_EQUAL(record_crc(&rec[2], 1), 0xd1);
+        CU_ASSERT_EQUAL(record_index(&rec[2], 0), 77 + 0x300);
+        CU_ASSERT_EQUAL(record_index(&rec[2], 1), 77);
 }
 
 static void test_every_changed_byte_of_a_header_is_found(void)
@@ -136,6 +145,18 @@ static void test_records_that_point_outside_are_refused(void)
                 CU_ASSERT_EQUAL_FATAL(header_decode(buf, &back), 0);
                 CU_ASSERT_EQUAL(header_verify(&back, buf, secret), -EBADMSG);
         }
+        static const struct {
+                uint32_t record;
+                uint8_t index_bytes;
+        } widths[] = {{0, 1}, {0, 6}, {36, 1}, {36 + 24, 1}, {36 + 24, 3}, {36 + 24, 255}};
+        for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+                uint8_t buf[ZP_BLOCK];
+                struct header h = sample_header(buf), back;
+                put_u8(buf + HEADER_FIXED + widths[i].record + 2, widths[i].index_bytes);
+                header_seal(&h, buf, secret);
+                CU_ASSERT_EQUAL_FATAL(header_decode(buf, &back), 0);
+                CU_ASSERT_EQUAL(header_verify(&back, buf, secret), -EBADMSG);
+        }
         uint8_t buf[ZP_BLOCK];
         struct header h = sample_header(buf), back;
         put_u8(buf + HEADER_FIXED, 99); /* an unknown type */
@@ -147,8 +168,11 @@ static void test_records_that_point_outside_are_refused(void)
         header_seal(&h, buf, secret);
         CU_ASSERT_EQUAL(header_decode(buf, &back), -EBADMSG);
         h = sample_header(buf);
-        put_le16(buf + 4, 3);
-        CU_ASSERT_EQUAL(header_decode(buf, &back), -EPROTONOSUPPORT);
+        for (uint16_t version = 0; version < 5; version++) {
+                put_le16(buf + 4, version);
+                int want = version == POOL_FORMAT_VERSION ? 0 : -EPROTONOSUPPORT;
+                CU_ASSERT_EQUAL(header_decode(buf, &back), want);
+        }
 }
 
 static void test_random_records_never_lead_outside(void)
@@ -159,14 +183,19 @@ static void test_random_records_never_lead_outside(void)
         for (int round = 0; round < 20000; round++) {
                 uint32_t len = (uint32_t)rng_below(&r, 512);
                 struct record rec;
-                uint32_t pos = 0, data = 0, sum = 0;
+                uint32_t pos = 0, data = 0;
+                uint64_t sum = 0, from;
+                uint32_t gen;
                 for (uint32_t i = 0; i < len; i++)
                         buf[i] = rng_chance(&r, 2, 3) ? 0 : (uint8_t)rng_below(&r, 24);
                 memmove(buf + 512 - len, buf, len);
                 while (record_next(buf + 512 - len, len, &pos, &data, &rec) > 0) {
                         uint32_t n = record_data_blocks(rec.type, rec.count);
-                        for (uint32_t i = 0; i < n; i++)
-                                sum += record_crc(&rec, i);
+                        for (uint32_t i = 0; i < n; i++) {
+                                sum += record_crc(&rec, i) + record_index(&rec, i);
+                                if (rec.type == RECORD_MOVE)
+                                        record_from(&rec, i, &from, &gen);
+                        }
                 }
                 CU_ASSERT_TRUE_FATAL(pos <= len && sum + 1 > 0);
         }
