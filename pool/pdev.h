@@ -42,6 +42,7 @@ struct pdev {
         uint32_t failures; /* of writes, in a row */
         bool failed_event;
         bool stalled; /* an operation of it is overdue */
+        bool given_up; /* it failed by that, and is not asked but for what lies there alone */
         uint64_t heard_ns; /* pool.stall_ns when it last answered */
         uint32_t resets; /* under way */
         uint32_t ring_zone; /* label ring: zone in use, */

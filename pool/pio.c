@@ -164,7 +164,7 @@ void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p)
                 return;
         }
         if (stall_refuses(pool, dev, p)) {
-                refuse(p, -ETIMEDOUT);
+                refuse(p, -ENODEV);
                 return;
         }
         p->flight = flight_new(pool, dev, p);

@@ -60,7 +60,7 @@ struct flight {
 };
 
 /* pool NULL: there is none yet. A device that was given up is asked nothing more, but reads of what
- * lies there alone: cb is told -ETIMEDOUT then, from the next turn. */
+ * lies there alone: cb is told -ENODEV then, from the next turn. */
 void pio_submit(struct pool *pool, struct zdev *dev, struct pio *p);
 /* It can be left: whoever asked may be told that it failed. */
 bool pio_leavable(const struct pio *p);

@@ -23,6 +23,7 @@ static void kicked(struct pio *p, int status)
 static void wake(struct pool *pool)
 {
         static struct zdev_zone scrap; /* the report's answer, which nobody reads */
+        static struct keep for_ever = {.refs = 1};
 
         if (pool->settling || pool->dead)
                 return;
@@ -38,6 +39,7 @@ static void wake(struct pool *pool)
                 return;
         pool->kicking = true;
         pool->kick.cb = kicked;
+        pool->kick.keep = &for_ever;
         pool->kick.io = (struct zdev_io){.op = ZDEV_REPORT, .nblocks = 1, .report = &scrap};
         pio_submit(pool, d->dev, &pool->kick);
 }

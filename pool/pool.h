@@ -99,6 +99,8 @@ struct pool_options {
                                        pool_set_table_cache; 0: no cap */
         uint32_t stall_ms; /* a device with an operation older than that is stalled; 0: default 5000
                             */
+        uint32_t give_up_ms; /* and with one older than that has failed, if others have copies of
+                                all there is to lose; 0: default 30000; UINT32_MAX: never */
         uint32_t borrow_depth; /* what a read finds so many trees up, of snapshots, is kept in RAM
                                   by itself; 0: default 4 */
 };

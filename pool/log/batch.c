@@ -70,13 +70,24 @@ uint64_t pool_lowest_inflight(const struct pool *pool)
         return list_entry(pool->inflight.next, struct batch, inflight)->seq;
 }
 
-void batch_free(struct batch *b)
+/* No device uses it any more. */
+static void batch_release(struct keep *keep)
 {
+        struct batch *b = container_of(keep, struct batch, keep);
+
+        for (int i = 1; b->left && i < b->niov; i++)
+                for (size_t at = 0; at < b->iov[i].iov_len; at += ZP_BLOCK)
+                        pool_block_put(b->pool, (uint8_t *)b->iov[i].iov_base + at);
         free(b->hdr);
         free(b->iov);
         for (int k = 0; k < POOL_MAX_GROUP_WIDTH; k++)
                 free(b->part[k].iov);
         free(b);
+}
+
+void batch_free(struct batch *b)
+{
+        keep_put(&b->keep);
 }
 
 struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, enum batch_kind kind)
@@ -85,6 +96,7 @@ struct batch *batch_new(struct pool *pool, struct stream *s, struct group *g, en
 
         if (!b)
                 return NULL;
+        b->keep = (struct keep){.refs = 1, .done = batch_release};
         b->pool = pool;
         b->stream = s;
         b->group = g;
@@ -155,6 +167,19 @@ void items_done(struct pool *pool, struct list *items, int status)
         }
 }
 
+/* The item goes on without its block, which a device has still: with a copy of it, or, where there is
+ * no memory, not at all. */
+static bool leave_block(struct pool *pool, struct item *it, bool again)
+{
+        uint8_t *copy = it->data && again ? pool_block_get(pool) : NULL;
+
+        if (copy)
+                memcpy(copy, it->data, ZP_BLOCK);
+        again = again && (copy || !it->data);
+        it->data = copy;
+        return again;
+}
+
 static void batch_failed(struct batch *b, int status)
 {
         struct pool *pool = b->pool;
@@ -169,10 +194,13 @@ static void batch_failed(struct batch *b, int status)
                 s->open = NULL;
         b->group->nosummary = true;
         group_retire(pool, b->group);
+        b->left = b->keep.refs > 1;
         while (!list_empty(&b->items)) {
                 struct item *it = list_first(&b->items, struct item, node);
                 list_del(&it->node);
                 bool retry = s->cls != CLASS_TABLE && ++it->retries < MAX_RETRIES;
+                if (b->left)
+                        retry = leave_block(pool, it, retry);
                 list_add_tail(retry ? &again : &lost, &it->node);
                 q->nitems += retry;
         }
@@ -275,6 +303,7 @@ static void submit_part(struct batch_part *p)
         int n = iov_slice(b->iov, b->niov, (size_t)p->submitted * ZP_BLOCK,
                           (size_t)p->sending * ZP_BLOCK, p->iov);
         p->pio.cb = part_done;
+        p->pio.keep = &b->keep;
         p->pio.io = (struct zdev_io){
             .op = ZDEV_WRITE,
             .zone = b->group->member[p->k].zone,

@@ -37,6 +37,8 @@ enum batch_kind {
 };
 
 struct batch {
+        struct keep keep; /* for members that were given up and may yet read what was to be written */
+        bool left; /* to them: the blocks in iov are theirs, and the items' others */
         struct list node; /* stream.ready */
         struct list inflight; /* pool.inflight, ascending by seq */
         struct pool *pool;

@@ -246,7 +246,7 @@ int member_return(struct member_op *op)
         d->zones = zones;
         d->dev = op->dev;
         d->error = 0;
-        d->recorded = d->failed_event = false;
+        d->recorded = d->failed_event = d->given_up = false;
         d->returning = true;
         d->failures = d->label_failures = d->flush_failures = 0;
         d->flushed = d->written++; /* the finishes */

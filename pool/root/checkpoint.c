@@ -412,10 +412,25 @@ static void roots_durable(struct flush_wait *w, int status)
         succeed(pool);
 }
 
+struct root_write {
+        struct label_write label;
+        struct keep keep; /* of this, and of the root's bytes, */
+        uint8_t *left; /* where a device that was given up may yet read them */
+};
+
+static void root_release(struct keep *k)
+{
+        struct root_write *r = container_of(k, struct root_write, keep);
+
+        free(r->left);
+        pool_release(r);
+}
+
 static void root_written(struct label_write *w, int status)
 {
         struct pool *pool = w->pool;
         struct ckpt *c = &pool->ckpt;
+        struct root_write *r = container_of(w, struct root_write, label);
 
         if (status < 0 && w->pdev->state == POOL_DEVICE_JOINING) {
                 device_fail(pool, w->pdev, status); /* it does not join: the others need no more */
@@ -428,7 +443,9 @@ static void root_written(struct label_write *w, int status)
         } else {
                 w->pdev->label_failures = 0;
         }
-        pool_release(w);
+        if (r->keep.refs > 1)
+                r->left = steal_ptr(&c->bufs[w->pdev->index]);
+        keep_put(&r->keep);
         if (--c->pending)
                 return;
         /* A root may stand on some devices and count: then its generation must not be given out
@@ -460,11 +477,14 @@ static void write_roots(struct pool *pool)
         for (uint32_t i = 0; i < c->nbufs; i++) {
                 if (!c->bufs[i])
                         continue;
-                struct label_write *w = pool_alloc(pool, sizeof(*w));
-                if (!w) {
+                struct root_write *r = pool_alloc(pool, sizeof(*r));
+                if (!r) {
                         c->status = -ENOMEM;
                         continue;
                 }
+                struct label_write *w = &r->label;
+                r->keep = (struct keep){.refs = 1, .done = root_release};
+                w->pio.keep = &r->keep;
                 w->pool = pool;
                 w->pdev = &pool->devs[i];
                 w->buf = c->bufs[i];

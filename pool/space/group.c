@@ -229,13 +229,13 @@ static void reset_done(struct pio *p, int status)
                 g->needs_reset = false;
 }
 
-/* Under way, but for those of devices that stall. */
+/* Under way, but for those of devices that answer nothing. */
 static uint32_t resets(const struct pool *pool)
 {
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < pool->ndevs; i++)
-                n += pool->devs[i].stalled ? 0 : pool->devs[i].resets;
+                n += device_silent(pool, &pool->devs[i]) ? 0 : pool->devs[i].resets;
         return n;
 }
 
@@ -247,7 +247,7 @@ void group_start_resets(struct pool *pool)
                 struct group *g = pool->groups[i];
                 if (g->state != GROUP_FREE || !g->needs_reset || g->resetting || g->refs)
                         continue;
-                if (group_dev(pool, g)->stalled)
+                if (device_silent(pool, group_dev(pool, g)))
                         continue;
                 if (!g->counted || (g->behind && g->behind->refs))
                         continue;

@@ -7,6 +7,7 @@
 #include "tests/sim/media.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/trouble.h"
+#include "tests/sim/work.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,6 +19,7 @@ uint32_t ailing_choose(struct sim *sim)
         /* a generator of its own: the other runs stay what they are */
         struct rng rng = {.state = sim->seed * UINT64_C(0x9e3779b97f4a7c15) + 77};
         uint32_t spare;
+        sim->stall_rng.state = sim->seed * UINT64_C(0x9e3779b97f4a7c15) + 99;
         if (rng_below(&rng, ONE_RUN_IN))
                 return 0;
         sim->least_copies = rng_below(&rng, 4) ? 2 : 3;
@@ -28,6 +30,14 @@ uint32_t ailing_choose(struct sim *sim)
 bool ailing_may_fail(const struct sim *sim, uint32_t media)
 {
         return sim->faults || ((sim->ailing | sim->ailed) >> media & 1);
+}
+
+uint64_t ailing_forgets(struct sim *sim, uint32_t media)
+{
+        if (!(sim->ailing >> media & 1) || !sim->stall_permille || !sim->pool ||
+            !rng_chance(&sim->stall_rng, 1, 60))
+                return 0;
+        return 400 + rng_below(&sim->stall_rng, LONGEST_STALL);
 }
 
 static uint32_t gone(const struct sim *sim)
@@ -121,12 +131,16 @@ void ailing_imported(struct sim *sim)
 void ailing_begin(struct sim *sim)
 {
         sim->lose_at = UINT64_MAX;
+        sim->patient = false;
         if (!sim->whole)
                 return;
         if (!sim->ailing || sim_chance(sim, 1, 2))
                 choose_ailing(sim);
         sim->faulty = sim_chance(sim, 1, 6);
+        sim->patient = rng_chance(&sim->stall_rng, 2, 3);
         sim->leaves = sim_chance(sim, 1, 2); /* or is lost while the power is off */
+        if (!sim->stall_permille && rng_chance(&sim->stall_rng, 1, 4))
+                sim->stall_permille = 1 + (unsigned)rng_below(&sim->stall_rng, 10);
         if (sim_chance(sim, 1, 2))
                 sim->lose_at =
                     sim->commands + sim_between(sim, 1, sim_chance(sim, 1, 2) ? 60 : 600);
@@ -164,6 +178,14 @@ void ailing_step(struct sim *sim)
         } else if (sim->faulty && sim->worn < MAX_WORN && sim_chance(sim, 1, 1000)) {
                 media_wear_now(m);
         }
+}
+
+void ailing_still(struct sim *sim)
+{
+        /* ticks are a fifth of what it takes to stall */
+        bool told = sim->whole && sim->options.stall_ms && sim->still >= 15;
+        if (told && work_reads_waiting(sim->work))
+                sim_fail(sim, "reads wait for a device that stalls, and others have the blocks");
 }
 
 /* ---- imports ---- */

@@ -15,6 +15,9 @@ uint32_t ailing_choose(struct sim *sim);
 /* Zones of the device may fail. */
 bool ailing_may_fail(const struct sim *sim, uint32_t media);
 
+/* For how many completions the device forgets a read, while it goes on with others; 0: it does not. */
+uint64_t ailing_forgets(struct sim *sim, uint32_t media);
+
 /* Devices took so much room along, or want as many copies again when they are back, that what lives
  * has not enough: what was admitted waits for ever, and where there is none for checkpoints either
  * the pool becomes read-only. Nothing is lost by it. */
@@ -26,6 +29,9 @@ void ailing_imported(struct sim *sim);
 void ailing_begin(struct sim *sim);
 /* Between events. */
 void ailing_step(struct sim *sim);
+
+/* Nothing but devices that stall has anything to do, for sim.still ticks. */
+void ailing_still(struct sim *sim);
 
 /* Power was lost: which devices are there at the next import; again: after one more cut. */
 void ailing_power_on(struct sim *sim, bool again);

@@ -146,6 +146,9 @@ static void media_submit(struct zdev *dev, struct zdev_io *io)
         f->not_before = 0;
         if (sim_chance(sim, sim->slow_permille, 1000))
                 f->not_before = sim->completions + sim_between(sim, 5, 400);
+        uint64_t forgotten = io->op == ZDEV_READ ? ailing_forgets(sim, m->index) : 0;
+        if (forgotten)
+                f->not_before = sim->completions + forgotten;
         uint8_t *to = f->data;
         for (int i = 0; len && i < io->niov; i++) {
                 memcpy(to, io->iov[i].iov_base, io->iov[i].iov_len);

@@ -61,8 +61,11 @@ static bool stalls_end(struct sim *sim)
         if (!pending)
                 return false;
         if (sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) != UINT64_MAX &&
-            ++sim->waited % 20)
+            ++sim->waited % (sim->patient ? 150 : 20)) {
+                sim->still++;
                 return false;
+        }
+        ailing_still(sim);
         trouble_wake(sim);
         return true;
 }
@@ -137,6 +140,7 @@ bool sim_step(struct sim *sim)
         if (sim->power_lost && !lost_before)
                 return true; /* nothing completes any more */
         if (complete_some(sim)) {
+                sim->still = 0;
                 sim->now_ns += sim_between(sim, 1000, 200000);
                 return true;
         }
@@ -204,7 +208,9 @@ static void host_event(void *ctx, struct pool *pool, const struct pool_event *e)
                                  e->device, e->status);
                 sim->gave_up |= sim->faults;
                 sim->failed = true;
-                sim_trace(sim, "event: device %u failed", e->device);
+                sim->shrank |= e->status == -ETIMEDOUT;
+                sim->given_up += e->status == -ETIMEDOUT;
+                sim_trace(sim, "event: device %u failed (%d)", e->device, e->status);
                 break;
         case POOL_EVENT_DEVICE_STALLED:
         case POOL_EVENT_DEVICE_ANSWERS:
@@ -321,6 +327,7 @@ static void choose_options(struct sim *sim)
         /* a stall of so many completions takes a fraction of a second */
         static const uint32_t stalls[] = {0, 20, 100};
         sim->options.stall_ms = sim->least_copies ? stalls[sim->seed % ARRAY_SIZE(stalls)] : 0;
+        sim->options.give_up_ms = sim->least_copies ? 6 * sim->options.stall_ms : UINT32_MAX;
         sim->host = (struct pool_host){
             .now_ns = host_now, .random = host_random, .event = host_event, .ctx = sim};
         if (sim_chance(sim, 1, 2))

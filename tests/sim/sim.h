@@ -78,6 +78,9 @@ struct sim {
         uint32_t rotten; /* so many did */
         unsigned stall_permille; /* of events: a device stalls */
         uint32_t waited; /* ticks while all that is in flight stalls */
+        struct rng stall_rng; /* of the choices about stalls of ailing devices alone */
+        uint32_t still; /* the last of these in a row */
+        bool patient; /* there are more of these: until the pool gives the device up */
         bool mirrored; /* volumes keep up to so many copies as there are devices */
         uint8_t least_copies; /* and all at least so many, see ailing.h; 0: another kind of run */
         uint8_t ailing; /* devices in trouble then, a bit each: fewer than least_copies */
@@ -95,7 +98,7 @@ struct sim {
         struct oracle *oracle;
         struct work *work;
 
-        uint64_t stalls; /* that the pool told of */
+        uint64_t stalls, given_up; /* devices that the pool told of */
         uint64_t states; /* crash states that were recovered and verified */
         uint64_t user_ops; /* completed */
         uint64_t cleaned; /* bytes, over all power-ups */

@@ -502,6 +502,15 @@ bool work_reads_into(const struct work *w, const void *p)
         return false;
 }
 
+bool work_reads_waiting(const struct work *w)
+{
+        const struct request *r;
+        list_for_each (r, &w->requests, node)
+                if (r->io.op == VOLUME_READ)
+                        return true;
+        return false;
+}
+
 /* ---- a full pool ---- */
 
 /* Blocks that the held requests may need and do not have yet: theirs, and pages of a tall tree. */

@@ -16,6 +16,8 @@ void work_ask(struct work *w);
 void work_scribble(struct work *w);
 /* Whether that is memory of a read under way: the guest's, who may change it. */
 bool work_reads_into(const struct work *w, const void *p);
+/* Some read is under way. */
+bool work_reads_waiting(const struct work *w);
 /* Operations asked for since work_new_mix. */
 uint32_t work_asked(const struct work *w);
 /* Operations that have not ended; those with I/O only. */

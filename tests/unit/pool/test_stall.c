@@ -15,6 +15,7 @@ struct ask {
         struct volume_io io;
         struct iovec iov;
         uint8_t *buf; /* of its own: whoever touches it when the request is over is found */
+        struct t_pool *stops; /* whose devices all stop the moment it is answered; or NULL */
         bool done;
         int status;
 };
@@ -25,6 +26,8 @@ static void asked(struct volume_io *io, int status)
 
         a->done = true;
         a->status = status;
+        for (uint32_t i = 0; a->stops && i < a->stops->ndevs; i++)
+                t_stall(a->stops, i, true);
 }
 
 static struct ask *ask(struct t_pool *t, enum volume_op op, uint64_t block, uint64_t version)
@@ -97,6 +100,16 @@ static struct ask *write_until_stuck(struct t_pool *t, uint32_t dev, uint64_t ve
         }
         CU_FAIL_FATAL("nothing was written to the device");
         return NULL;
+}
+
+static void returned(void *ctx, int status, const struct err *err, uint32_t index)
+{
+        *(int *)ctx = status;
+}
+
+static void checkpointed(void *ctx, int status)
+{
+        *(int *)ctx = status;
 }
 
 /* ---- the state ---- */
@@ -279,6 +292,211 @@ static void test_the_first_right_answer_counts(void)
         }
 }
 
+/* ---- given up ---- */
+
+static uint64_t generation(struct t_pool *t)
+{
+        struct pool_status st;
+
+        pool_get_status(t->pool, &st);
+        return st.generation;
+}
+
+/* A write that waits for the device, and a flush, end when another one has what it lacks and that is
+ * on record. The rest of what it had been given comes much later. */
+static void given_up(uint32_t ndevs, uint32_t dev)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, ndevs, 2);
+        struct ask *a = write_until_stuck(&t, dev, 2, &at), *flush = ask(&t, VOLUME_FLUSH, 0, 0);
+        uint64_t before = generation(&t);
+        t_pass(&t, 20);
+        CU_ASSERT_FALSE(a->done || flush->done);
+        CU_ASSERT_EQUAL(device(&t, dev).error, 0);
+        t_pass(&t, 20);
+        CU_ASSERT_EQUAL(device(&t, dev).error, -ETIMEDOUT);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_FAILED], 1);
+        CU_ASSERT_EQUAL(over(a), 0);
+        CU_ASSERT_EQUAL(over(flush), 0);
+        CU_ASSERT(generation(&t) > before);
+        t_write_all(&t, BLOCKS, 3);
+        t_check_all(&t, BLOCKS, 3);
+        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        CU_ASSERT_EQUAL(pool_device_detach(t.pool, dev, NULL), -EAGAIN); /* it has it still */
+        t_stall(&t, dev, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(t.events[POOL_EVENT_DEVICE_ANSWERS], 1);
+        t_check_all(&t, BLOCKS, 3);
+        t_check(&t);
+        CU_ASSERT_EQUAL(pool_device_detach(t.pool, dev, NULL), 0);
+        int back = -EINPROGRESS;
+        pool_device_return(t.pool, t.devs[dev], &back, returned);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(back, 0);
+        t_write_all(&t, BLOCKS / 2, 4);
+        t_pass(&t, 20);
+        CU_ASSERT_EQUAL(device(&t, dev).stale_bytes, 0); /* rebuilt */
+        t_check(&t);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check_all(&t, BLOCKS / 2, 4);
+        t_fini(&t);
+}
+
+static void test_a_mirror_goes_on_without_it(void)
+{
+        for (uint32_t dev = 0; dev < 3; dev++)
+                given_up(3, dev);
+        given_up(2, 0);
+        given_up(2, 1);
+}
+
+/* What was acknowledged without it is there without it, and nobody need say that it may miss: power
+ * fails at that very moment. */
+static void test_it_is_on_record_before_anything_is_acknowledged(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 2);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at), *flush = ask(&t, VOLUME_FLUSH, 0, 0);
+        flush->stops = &t;
+        t_pass(&t, 40);
+        CU_ASSERT_EQUAL(over(a), 0);
+        CU_ASSERT_EQUAL(over(flush), 0);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&t, 1u << 1, false), 0);
+        t_check_all(&t, at + 1, 2);
+        CU_ASSERT(device(&t, 1).missing);
+        t_fini(&t);
+}
+
+/* A root, a flush and resets wait too when nobody writes. */
+static void test_a_checkpoint_goes_on_without_it(void)
+{
+        struct t_pool t;
+
+        for (uint32_t dev = 0; dev < 3; dev++) {
+                pool_of(&t, 3, 2);
+                int saved = -EINPROGRESS;
+                t_stall(&t, dev, true);
+                pool_checkpoint(t.pool, &saved, checkpointed);
+                t_drive(&t);
+                CU_ASSERT_EQUAL(saved, -EINPROGRESS);
+                t_pass(&t, 40);
+                CU_ASSERT_EQUAL(saved, 0);
+                CU_ASSERT_EQUAL(device(&t, dev).error, -ETIMEDOUT);
+                t_write_all(&t, BLOCKS, 2);
+                t_stall(&t, dev, false);
+                t_drive(&t);
+                t_check_all(&t, BLOCKS, 2);
+                t_check(&t);
+                t_crash(&t);
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                t_check_all(&t, BLOCKS, 2);
+                t_fini(&t);
+        }
+}
+
+/* Power fails while the device still has what it was left with. */
+static void test_a_crash_before_it_answers(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 2);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        t_pass(&t, 40);
+        CU_ASSERT_EQUAL(over(a), 0);
+        t_write_all(&t, BLOCKS, 3);
+        t_crash(&t);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        t_check_all(&t, BLOCKS, 3);
+        t_check(&t);
+        t_fini(&t);
+}
+
+static void fill_single(struct t_pool *t, struct volume *single)
+{
+        uint8_t buf[ZP_BLOCK];
+
+        for (uint64_t b = 0; b < BLOCKS; b++) {
+                t_fill(buf, 2, b, 1);
+                CU_ASSERT_EQUAL(t_io(single, t, VOLUME_WRITE, b * ZP_BLOCK, buf, ZP_BLOCK, false),
+                                0);
+        }
+}
+
+static void check_single(struct t_pool *t)
+{
+        struct volume *single = volume_by_name(t->pool, "single");
+        uint8_t want[ZP_BLOCK], buf[ZP_BLOCK];
+
+        for (uint64_t b = 0; b < BLOCKS; b++) {
+                t_fill(want, 2, b, 1);
+                CU_ASSERT_EQUAL(t_io(single, t, VOLUME_READ, b * ZP_BLOCK, buf, ZP_BLOCK, false),
+                                0);
+                CU_ASSERT_EQUAL(memcmp(buf, want, ZP_BLOCK), 0);
+        }
+}
+
+/* Blocks that no flush covers lie there alone: not of every device. */
+static void test_what_would_be_lost_is_waited_for(void)
+{
+        const struct mem_device_spec spec = {.nr_zones = 2 * ZONES, .zone_blocks = ZONE_BLOCKS};
+        unsigned waited = 0;
+
+        for (uint32_t dev = 0; dev < 3; dev++) {
+                struct t_pool t;
+                struct volume *vol = NULL;
+                uint64_t at;
+                t_devices(&t, 3, &spec);
+                CU_ASSERT_EQUAL_FATAL(t_format(&t, "tank"), 0);
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                CU_ASSERT_EQUAL_FATAL(t_create_copies(&t, "disk", BLOCKS * ZP_BLOCK, 2, &vol), 0);
+                CU_ASSERT_EQUAL_FATAL(t_create(&t, "single", BLOCKS * ZP_BLOCK, &vol), 0);
+                fill_single(&t, vol);
+                struct ask *a = write_until_stuck(&t, dev, 2, &at);
+                t_pass(&t, 120);
+                waited += !device(&t, dev).error;
+                CU_ASSERT_EQUAL(a->done, device(&t, dev).error != 0);
+                t_stall(&t, dev, false);
+                t_drive(&t);
+                CU_ASSERT_EQUAL(over(a), 0);
+                CU_ASSERT_EQUAL(t_flush(vol, &t), 0);
+                CU_ASSERT_EQUAL(t.events[POOL_EVENT_READONLY], 0);
+                check_single(&t);
+                t_crash(&t);
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                check_single(&t);
+                t_check(&t);
+                t_fini(&t);
+        }
+        CU_ASSERT(waited > 0);
+}
+
+static void test_never_is_never(void)
+{
+        struct t_pool t;
+        uint64_t at;
+
+        pool_of(&t, 3, 2);
+        t_crash(&t);
+        t.options.give_up_ms = UINT32_MAX;
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        struct ask *a = write_until_stuck(&t, 1, 2, &at);
+        t_pass(&t, 120);
+        CU_ASSERT_FALSE(a->done);
+        CU_ASSERT(device(&t, 1).stalled);
+        CU_ASSERT_EQUAL(device(&t, 1).error, 0);
+        t_stall(&t, 1, false);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(over(a), 0);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_stalled_is_what_does_not_come_back_in_time),
     T_CASE(test_time_without_ticks_does_not_count),
@@ -287,5 +505,11 @@ static const struct t_case cases[] = {
     T_CASE(test_mirrored_reads_go_to_the_other_member),
     T_CASE(test_a_read_that_waits_is_asked_of_the_other_member),
     T_CASE(test_the_first_right_answer_counts),
+    T_CASE(test_a_mirror_goes_on_without_it),
+    T_CASE(test_it_is_on_record_before_anything_is_acknowledged),
+    T_CASE(test_a_checkpoint_goes_on_without_it),
+    T_CASE(test_a_crash_before_it_answers),
+    T_CASE(test_what_would_be_lost_is_waited_for),
+    T_CASE(test_never_is_never),
 };
 T_MAIN("stall", cases)
