@@ -71,6 +71,12 @@ static const struct setting settings[] = {
      "imported without them if that cannot be wrong: more than half of its devices are there, and "
      "every volume keeps more copies than devices are missing. Else it stays down, and its status "
      "says what to do."},
+    {"device_stall_ms", NUMBER, AT(device_stall_ms), "5000", 100, 3600000, "milliseconds",
+     "A device with an operation under way for longer than that stalls: what can goes elsewhere "
+     "until it answers."},
+    {"device_give_up_ms", NUMBER, AT(device_give_up_ms), "30000", 0, 3600000, "milliseconds",
+     "A device with an operation under way for longer than that has failed, if others have copies "
+     "of all that would be lost; else it is waited for. 0: it is always waited for."},
 };
 
 static void *field(struct config *c, const struct setting *s)

@@ -31,6 +31,7 @@ struct config {
         uint64_t stop_timeout_ms;
         uint64_t table_cache_mib;
         uint64_t missing_device_wait_s;
+        uint64_t device_stall_ms, device_give_up_ms;
 };
 
 /* All defaults. Returns 0 or -ENOMEM. */

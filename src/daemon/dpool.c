@@ -421,6 +421,9 @@ struct dpool *dpool_new(struct daemon *d, struct pool_spec *spec)
         p->daemon = d;
         p->spec = *spec;
         *spec = (struct pool_spec){0};
+        p->spec.options.stall_ms = (uint32_t)d->cfg.device_stall_ms;
+        p->spec.options.give_up_ms =
+            d->cfg.device_give_up_ms ? (uint32_t)d->cfg.device_give_up_ms : UINT32_MAX;
         p->state = DPOOL_IMPORTING;
         p->tick.fire = tick_fire;
         p->wake.call = woken;

@@ -142,7 +142,7 @@ static void test_description_is_itself_a_valid_file(void)
                         settings++;
                 }
         }
-        CU_ASSERT_EQUAL(settings, 18);
+        CU_ASSERT_EQUAL(settings, 20);
         config_fini(&c);
         free(text);
 }
