@@ -421,6 +421,36 @@ static void test_whatever_the_devices_are_it_comes_to_an_end(void)
         CU_ASSERT(ran > 40);
 }
 
+/* Overwritten for a long time, all alike or some places more often, devices of any kind stay near
+ * by that alone. */
+static void test_users_writes_need_no_help(void)
+{
+        static const uint64_t seeds[] = {1, 2, 6, 9}; /* of several devices */
+        uint64_t wrote = 0, moved = 0;
+
+        for (size_t n = 0; n < ARRAY_SIZE(seeds); n++) {
+                struct t_pool t;
+                struct rng r = {seeds[n]};
+                struct pool_status ps;
+                any_pool(&t, &r);
+                fill(&t, &r, 1);
+                pool_get_status(t.pool, &ps);
+                uint64_t runs = ps.allocated_bytes / ZP_BLOCK / RUN;
+                for (int i = 0; i < 3000; i++) {
+                        uint64_t of =
+                            seeds[n] % 2 && rng_below(&r, 10) ? DIV_ROUND_UP(runs, 5) : runs;
+                        write_from(&t, rng_below(&r, of) * RUN, RUN, 1);
+                        t.now_ns += 100 * 1000 * 1000;
+                        pool_tick(t.pool);
+                }
+                pool_get_status(t.pool, &ps);
+                wrote += ps.user_write_bytes;
+                moved += status(&t).moved_bytes;
+                t_fini(&t);
+        }
+        CU_ASSERT(moved < wrote / 100);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_unequal_devices_fill_alike_from_the_first_write_on),
     T_CASE(test_unequal_devices_fill_alike_after_they_were_added),
@@ -431,5 +461,6 @@ static const struct t_case cases[] = {
     T_CASE(test_off_it_stays_off),
     T_CASE(test_one_that_leaves_comes_first),
     T_CASE(test_whatever_the_devices_are_it_comes_to_an_end),
+    T_CASE(test_users_writes_need_no_help),
 };
 T_MAIN("balance", cases)
