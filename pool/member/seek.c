@@ -42,6 +42,8 @@ static void pass_over(struct seek *s, const struct tree *t)
         s->unread++;
         if (!tree_next_absent(t, 0, &at, s->stop, &a))
                 at = s->stop;
+        else if (a.level + 1u == t->height)
+                at = UINT64_MAX; /* its root: nothing of the tree can be told */
         s->at = MAX(at, s->at + 1);
 }
 
