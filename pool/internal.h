@@ -10,6 +10,7 @@
 #include "pool/address.h"
 #include "pool/fault.h"
 #include "pool/io/io.h"
+#include "pool/io/tomb.h"
 #include "pool/log/batch.h"
 #include "pool/log/flush.h"
 #include "pool/log/header.h"
@@ -62,6 +63,8 @@ struct pool {
         char name[POOL_NAME_MAX + 1];
         struct uuid uuid;
         uint8_t secret[KEYED_SECRET_BYTES];
+        uint8_t tomb[ZP_BLOCK]; /* what stands for a block that was given up, */
+        uint32_t tomb_crc; /* and its crc32c */
         uint32_t ndevs;
         struct pdev *devs; /* room for POOL_MAX_DEVICES: they stay where they are */
         uint32_t ngroups;

@@ -22,6 +22,7 @@ struct pdev {
         bool replacing; /* JOINING, MEMBER: when it has joined, another one is to be removed, */
         uint8_t replaces; /* of that slot */
         bool drained; /* LEAVING: nothing is left on it */
+        bool giving_up; /* LEAVING: what nobody can read is given up */
         bool busy; /* a step of its coming or going is under way */
         uint64_t leaving_blocks; /* LEAVING: that lived there when it began */
         uint64_t stuck_blocks; /* LEAVING: that cannot be read, by the last attempt */

@@ -268,6 +268,23 @@ void pool_device_evacuate(struct pool *pool, uint32_t index, void *ctx,
  * POOL_EVENT_DEVICE_REMOVED. Errors as above. */
 void pool_device_remove(struct pool *pool, uint32_t index, void *ctx,
                         void (*done)(void *ctx, int status, const struct err *err));
+/* What lives on a device that is leaving, by volume or snapshot. */
+struct pool_lost {
+        struct uuid uuid;
+        uint64_t bytes;
+};
+/* Of one that is stuck: what cannot be read; walks over all tables. lost is valid during the call.
+ * Blocks of tables are not listed. -EINVAL: it is not leaving; -ENOMEM. */
+void pool_device_lost(struct pool *pool, uint32_t index, void *ctx,
+                      void (*done)(void *ctx, int status, const struct pool_lost *lost,
+                                   uint32_t n));
+/* Of a device that is leaving and stuck: what cannot be read of it is given up, at most so many
+ * bytes. Reading those blocks gives -EIO for ever, until they are overwritten as a whole or
+ * discarded; snapshots and clones that show them likewise. So the device gets empty. What other
+ * devices may still have that are missing is not given up. done: it has begun. -EINVAL it is not
+ * leaving; -EAGAIN not stuck; -ESTALE it is more; -EROFS. After a crash it is to be asked again. */
+void pool_device_give_up(struct pool *pool, uint32_t index, uint64_t bytes, void *ctx,
+                         void (*done)(void *ctx, int status, const struct err *err));
 /* Lets go of a member that is out of use, and on record as such: its zdev is closed, and it is
  * missing from then on. What lies there alone cannot even be tried to be read any more. -EINVAL it
  * is in use, or no member; -EAGAIN not on record yet, or an operation of it is under way. */

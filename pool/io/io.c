@@ -276,6 +276,8 @@ static void edge_read_done(struct block_read *read, int status)
 {
         struct req *r = read->ctx;
 
+        if (status == 0 && tomb_is(r->pool, read->entry.crc, read->buf))
+                status = -EIO;
         if (status < 0 && r->status == 0)
                 r->status = status;
         if (--r->pending)

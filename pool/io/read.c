@@ -253,6 +253,8 @@ static void run_reread(struct block_read *again, int status)
 {
         struct run *r = container_of(again, struct run, again);
 
+        if (status == 0 && tomb_is(r->rd->vol->pool, r->crc[r->checked], again->buf))
+                status = -EIO;
         if (status < 0) {
                 run_end(r, status);
                 return;
@@ -266,9 +268,11 @@ static void run_check(struct run *r)
 {
         struct pool *pool = r->rd->vol->pool;
 
-        for (; pool->options.checksums && r->checked < r->n; r->checked++) {
+        for (; r->checked < r->n; r->checked++) {
                 size_t at = r->at + (size_t)r->checked * ZP_BLOCK;
-                if (caller_crc(r->rd->io, at, ZP_BLOCK) == r->crc[r->checked])
+                if (!tomb_may_be(pool, r->crc[r->checked]) &&
+                    (!pool->options.checksums ||
+                     caller_crc(r->rd->io, at, ZP_BLOCK) == r->crc[r->checked]))
                         continue;
                 if (!r->again.buf)
                         r->again.buf = pool_block_get(pool);
@@ -368,6 +372,8 @@ static void edge_done(struct block_read *read, int status)
         struct edge *e = container_of(read, struct edge, read);
         struct reader *rd = e->rd;
 
+        if (status == 0 && tomb_is(read->pool, read->entry.crc, read->buf))
+                status = -EIO;
         if (status == 0)
                 to_caller(rd->io, e->at, read->buf + e->skip, e->len);
         pool_block_put(read->pool, read->buf);

@@ -121,6 +121,24 @@ void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,
         ask(pool, MEMBER_KEEP, index, false, ctx, done);
 }
 
+void pool_device_give_up(struct pool *pool, uint32_t index, uint64_t bytes, void *ctx,
+                         void (*done)(void *ctx, int status, const struct err *err))
+{
+        struct member_op *op = pool_alloc(pool, sizeof(*op));
+
+        if (!op) {
+                done(ctx, -ENOMEM, NULL);
+                return;
+        }
+        op->pool = pool;
+        op->kind = MEMBER_GIVE_UP;
+        op->index = index;
+        op->bytes = bytes;
+        op->ctx = ctx;
+        op->done = done;
+        member_ask(op);
+}
+
 /* ---- checks ---- */
 
 static const char *path_of(const struct pdev *d)
@@ -212,7 +230,7 @@ void member_leave(struct pool *pool, struct pdev *d, bool remove)
         if (was)
                 return;
         d->state = POOL_DEVICE_LEAVING;
-        d->drained = false;
+        d->drained = d->giving_up = false;
         d->looked = 0;
         d->stuck_blocks = 0;
         d->leaving_blocks = live_on(pool, d->index);
@@ -294,9 +312,42 @@ static int keep(struct member_op *op)
                 return err_set(&op->err, EINVAL, "device %s is not being evacuated or removed",
                                path_of(d));
         d->state = POOL_DEVICE_MEMBER;
-        d->removing = d->drained = false;
+        d->removing = d->drained = d->giving_up = false;
         d->leaving_blocks = d->stuck_blocks = 0;
         member_unpark(op->pool, d);
+        return 0;
+}
+
+/* What is confirmed may have become less meanwhile, and not more. */
+static int give_up(struct member_op *op)
+{
+        struct pool *pool = op->pool;
+        int rc = check_slot(op, &op->err);
+
+        if (rc < 0)
+                return rc;
+        struct pdev *d = &pool->devs[op->index];
+        uint64_t bytes = live_on(pool, op->index) * ZP_BLOCK;
+        if (d->state != POOL_DEVICE_LEAVING)
+                return err_set(&op->err, EINVAL,
+                               "device %s is not leaving pool %s: have it removed or replaced "
+                               "first, and what can be read is saved",
+                               path_of(d), pool->name);
+        if (!d->stuck_blocks)
+                return err_set(&op->err, EAGAIN,
+                               "device %s: what can be read of it is still being moved",
+                               path_of(d));
+        if (bytes > op->bytes)
+                return err_set(&op->err, ESTALE,
+                               "device %s: %llu bytes of it cannot be read, and %llu were confirmed",
+                               path_of(d), (unsigned long long)bytes,
+                               (unsigned long long)op->bytes);
+        rc = d->dev && d->error ? pool_device_detach(pool, op->index, &op->err) : 0;
+        if (rc < 0)
+                return rc;
+        d->giving_up = true;
+        d->stuck_blocks = 0;
+        mover_begin(pool);
         return 0;
 }
 
@@ -318,7 +369,7 @@ static void go(struct pool *pool, struct pdev *d)
                 memset(g->member, 0, sizeof(g->member));
         }
         d->state = POOL_DEVICE_LEFT;
-        d->removing = d->drained = false;
+        d->removing = d->drained = d->giving_up = false;
         d->leaving_blocks = d->stuck_blocks = 0;
 }
 
@@ -393,6 +444,8 @@ static int change(struct member_op *op)
                 return leave(op);
         case MEMBER_KEEP:
                 return keep(op);
+        case MEMBER_GIVE_UP:
+                return give_up(op);
         default:
                 return member_return(op);
         }

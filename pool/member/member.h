@@ -30,7 +30,7 @@
 #include "pool/pdev.h"
 #include "pool/root/checkpoint.h"
 
-enum member_kind { MEMBER_JOIN, MEMBER_LEAVE, MEMBER_KEEP, MEMBER_RETURN };
+enum member_kind { MEMBER_JOIN, MEMBER_LEAVE, MEMBER_KEEP, MEMBER_RETURN, MEMBER_GIVE_UP };
 
 /* Something asked for, until it is durable. */
 struct member_op {
@@ -39,7 +39,8 @@ struct member_op {
         struct deferred later;
         struct pool *pool;
         enum member_kind kind;
-        uint32_t index; /* LEAVE, KEEP: slot; JOIN: the slot that is replaced, or NO_SLOT */
+        uint64_t bytes; /* GIVE_UP: at most */
+        uint32_t index; /* LEAVE, KEEP, GIVE_UP: slot; JOIN: the slot that is replaced, or NO_SLOT */
         bool remove; /* LEAVE */
         int status;
         struct err err;

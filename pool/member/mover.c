@@ -37,6 +37,7 @@ struct mover {
             *uneven; /* the patrol's, moved for evenness: no room is asked for, but waited for */
         bool skipped; /* something was left for the next round */
         uint32_t next; /* group to look at in this round */
+        unsigned lost_walks; /* of this round: for blocks of so many copies, a bit each */
         uint64_t retry_ns; /* what cannot be read is tried again then; 0: nothing is */
         uint64_t before; /* blocks that lived there when the round began */
         struct ckpt_wait wait;
@@ -139,6 +140,29 @@ static void moved(struct item *it, int status)
         step(m);
 }
 
+bool mover_gives_up(const struct pool *pool, const struct group *g, uint32_t off)
+{
+        bool any = false;
+
+        for (unsigned k = 0; k < g->width; k++) {
+                if (!member_good(g, k, off + 1))
+                        continue;
+                if (!member_dev(pool, g, k)->giving_up)
+                        return false;
+                any = true;
+        }
+        return any;
+}
+
+/* It was read in vain, and an operator said that it is lost. */
+static bool given_up(const struct pool *pool, const struct patrol_block *b, int status)
+{
+        uint64_t addr = b->entry.addr;
+
+        return (status == -EIO || status == -EILSEQ || status == -ENODEV) &&
+               mover_gives_up(pool, pool->groups[addr_group(addr)], addr_offset(addr));
+}
+
 static void move_block(struct patrol *p, const struct patrol_block *b, const uint8_t *data,
                        int status)
 {
@@ -146,6 +170,10 @@ static void move_block(struct patrol *p, const struct patrol_block *b, const uin
         struct pool *pool = p->pool;
         struct item *it = NULL;
 
+        if (given_up(pool, b, status)) {
+                data = pool->tomb;
+                status = 0;
+        }
         if (status < 0 && status != -EILSEQ)
                 return; /* the device, which is told of already */
         if (status < 0) {
@@ -156,6 +184,8 @@ static void move_block(struct patrol *p, const struct patrol_block *b, const uin
         it = item_move(pool, b->tree->id, b->index, b->entry, data);
         if (!it)
                 return; /* the next round */
+        if (data == pool->tomb)
+                it->crc = pool->tomb_crc;
         it->done = moved;
         it->ctx = p->pins;
         p->pins->users++;
@@ -363,7 +393,19 @@ static bool round_begins(struct mover *m)
                 return false;
         m->in_round = true;
         m->skipped = open;
-        m->next = 0;
+        m->next = m->lost_walks = 0;
+        return true;
+}
+
+/* Nobody can read the group: one walk finds what all such groups have. */
+static bool walk_lost(struct mover *m, const struct group *g)
+{
+        unsigned bit = 1u << g->copies;
+
+        if ((m->lost_walks & bit) || member_pick(m->pool, g, g->tail, 0) >= 0 ||
+            !mover_gives_up(m->pool, g, 0))
+                return false;
+        m->lost_walks |= bit;
         return true;
 }
 
@@ -398,10 +440,11 @@ void mover_poll(struct pool *pool)
                         clean_yield(pool, g);
                 if (g->state != GROUP_SEALED || !g->live || g->busy || g->freeing ||
                     !is_to_go(pool, g)) {
-                        m->skipped |= g->busy;
+                        m->skipped |= g->busy && is_to_go(pool, g);
                         m->next++;
                         continue;
                 }
+                m->patrol.lost = walk_lost(m, g);
                 patrol_start(&m->patrol, g);
                 if (m->patrol.group)
                         return;

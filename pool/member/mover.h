@@ -16,6 +16,8 @@ void mover_poll(struct pool *pool);
 void mover_begin(struct pool *pool);
 /* Moves out what lives in a group that cleaning cannot walk: a header of it is right nowhere. */
 void mover_empty(struct pool *pool, struct group *g);
+/* All that have the group's block at that offset are on devices that are given up. */
+bool mover_gives_up(const struct pool *pool, const struct group *g, uint32_t off);
 /* It has something to move and waits for groups to be free: cleaning is wanted. */
 bool mover_wants_room(const struct pool *pool);
 /* When it wants a tick; UINT64_MAX: not for now. */

@@ -452,8 +452,9 @@ static void walked(struct walk *w, int status)
             ask_for_header(p))
                 return;
 
-        if (w->off < w->end && status != -ENOMEM && p->group->state == GROUP_SEALED)
-                patrol_behind(p);
+        if (w->off < w->end && status != -ENOMEM && p->group->state == GROUP_SEALED &&
+                 (status == 0 || !member_dev(p->pool, p->group, w->member)->error))
+                patrol_behind(p); /* not of a device that answers nothing */
         else
                 patrol_finish(p, status);
 }
@@ -466,6 +467,12 @@ void patrol_start(struct patrol *p, struct group *g)
         g->busy = true;
         group_ref(g);
         int k = member_pick(p->pool, g, g->tail, 0); /* one that has all of it */
+        if (k < 0 && p->lost) {
+                p->walk = (struct walk){.pool = p->pool, .group = g, .end = g->tail};
+                patrol_seek(p);
+                return;
+        }
+        p->lost = false;
         if (k < 0) { /* its devices are missing */
                 patrol_finish(p, -EIO);
                 return;

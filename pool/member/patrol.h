@@ -26,6 +26,8 @@ struct patrol {
         struct pool *pool;
         struct group *group; /* NULL: none under way */
         void *ctx;
+        bool lost; /* what no member can give is shown too, with -EIO, of all groups of devices that
+                      are given up: by a walk over all tables */
         bool every; /* each member is read and not only one; headers too */
         /* It lives: is it to be read? Else it is passed over. */
         bool (*wanted)(struct patrol *p, const struct patrol_block *b);
@@ -78,6 +80,8 @@ void patrol_fini(struct patrol *p);
 /* The header at the walk's place is right nowhere. */
 void patrol_behind(struct patrol *p);
 void patrol_finish(struct patrol *p, int status);
+/* All tables are walked for what the group has from the walk's place on. */
+void patrol_seek(struct patrol *p);
 /* records and walk.h are those of the batch at hand. */
 void patrol_take_batch(struct patrol *p);
 /* Notes a block that is in the group, if it lives and is wanted. 0 or -ENOMEM. */

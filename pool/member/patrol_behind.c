@@ -13,6 +13,19 @@
 
 /* ---- through the tables ---- */
 
+enum { LOST_LEAVES = 2 }; /* a step: each block of them may become one to be written */
+
+static bool is_sought(const struct patrol *p, uint64_t addr)
+{
+        const struct group *g = p->pool->groups[addr_group(addr)];
+
+        if (!p->lost)
+                return g == p->group && addr_offset(addr) >= p->walk.off;
+        return g->state == GROUP_SEALED && g->copies == p->group->copies &&
+               mover_gives_up(p->pool, g, addr_offset(addr)) &&
+               member_pick(p->pool, g, addr_offset(addr) + 1, 0) < 0;
+}
+
 struct sought {
         struct patrol *p;
         int rc;
@@ -26,9 +39,15 @@ static void sought(void *ctx, struct tree *t, uint8_t type, uint8_t level, uint6
         struct patrol_block b = {
             .tree_id = t->id, .index = index, .type = type, .level = level, .entry = e};
 
-        if (so->rc == 0 && (e.addr & ADDR_MAPPED) && addr_group(e.addr) == p->group->id &&
-            addr_offset(e.addr) >= p->walk.off)
+        if (so->rc == 0 && (e.addr & ADDR_MAPPED) && is_sought(p, e.addr))
                 so->rc = patrol_note(p, &b);
+}
+
+static void tell_lost(struct patrol *p)
+{
+        for (uint32_t i = 0; i < p->nblocks; i++)
+                p->block(p, &p->blocks[i], NULL, -EIO);
+        p->nblocks = 0;
 }
 
 static void step(struct seek *s, struct tree *t)
@@ -37,13 +56,15 @@ static void step(struct seek *s, struct tree *t)
         struct sought so = {.p = p};
 
         p->nblocks = 0;
-        if (p->group->live)
+        if (p->group->live || p->lost)
                 seek_each(s, t, &so, sought);
         p->pins = steal_ptr(&s->pins);
         p->pins->ctx = p; /* for who takes a block along */
         p->pins->users = 1;
-        int k = member_pick(p->pool, p->group, p->group->tail, 0);
-        if (so.rc == 0 && k >= 0 && p->group->live) {
+        if (p->lost)
+                tell_lost(p);
+        int k = p->lost ? 0 : member_pick(p->pool, p->group, p->group->tail, 0);
+        if (so.rc == 0 && k >= 0 && (p->group->live || p->lost)) {
                 patrol_show(p, (unsigned)k);
                 return;
         }
@@ -60,10 +81,11 @@ static void walked(struct seek *s)
         patrol_finish(p, 0);
 }
 
-static void through_tables(struct patrol *p)
+void patrol_seek(struct patrol *p)
 {
         p->seeking = p->headless = true;
         p->seek = (struct seek){.pool = p->pool, .ctx = p, .step = step, .done = walked};
+        p->seek.leaves = p->lost ? LOST_LEAVES : 0;
         seek_start(&p->seek);
 }
 
@@ -90,7 +112,7 @@ static void through_summary(struct patrol *p)
         const uint8_t *records;
 
         if (!p->sum.buf || !find_batch(p, &it, &records)) {
-                through_tables(p);
+                patrol_seek(p);
                 return;
         }
         w->h = (struct header){.kind = HEADER_BATCH,

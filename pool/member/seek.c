@@ -71,7 +71,7 @@ static void pages_there(struct batch_pins *b)
 
 static void take_step(struct seek *s, struct tree *t)
 {
-        uint64_t leaves = s->one ? 1 : STEP_LEAVES;
+        uint64_t leaves = s->one ? 1 : s->leaves ? s->leaves : STEP_LEAVES;
 
         s->stop = (s->at / ENTRIES + leaves) * ENTRIES;
         if (batch_pins_range(s->pool, t, s->at, s->stop, pages_there, s, &s->pins)) {

@@ -19,6 +19,7 @@ struct seek {
         void (*step)(struct seek *s, struct tree *t);
         /* All trees were walked. */
         void (*done)(struct seek *s);
+        uint32_t leaves; /* of a step, at most; 0: 64 */
         uint32_t unread; /* page tables with all below them that could not be read */
         /* private but for pins */
         struct batch_pins *pins;

@@ -233,6 +233,23 @@ static void mark_old(struct import *im)
                         pool->devs[i].error = 0;
 }
 
+/* All that have it are on record as out, and somebody has asked for them to leave: what they hold
+ * alone cannot be read, and that keeps nothing else from going on. */
+static bool is_abandoned(const struct import *im, const struct group *g)
+{
+        bool any = false;
+
+        for (unsigned k = 0; k < g->width; k++) {
+                const struct root_device *d = &im->root.devices[g->member[k].dev];
+                if (!member_good(g, k, MIN(g->tail, g->cap)))
+                        continue;
+                if (d->state == ROOT_DEVICE_IN_USE || d->slot != POOL_DEVICE_LEAVING)
+                        return false;
+                any = true;
+        }
+        return any;
+}
+
 int import_check_absent(struct import *im)
 {
         struct pool *pool = im->pool;
@@ -260,7 +277,8 @@ int import_check_absent(struct import *im)
         for (uint32_t i = 0; i < pool->ngroups; i++) {
                 const struct group *g = pool->groups[i];
                 char text[UUID_TEXT_LEN];
-                if (!g->live || member_pick(pool, g, MIN(g->tail, g->cap), 0) >= 0)
+                if (!g->live || member_pick(pool, g, MIN(g->tail, g->cap), 0) >= 0 ||
+                    is_abandoned(im, g))
                         continue;
                 uuid_format(&group_dev(pool, g)->uuid, text);
                 import_fail(im, ENXIO,
@@ -278,6 +296,7 @@ static int build(struct import *im, struct err *err)
 
         memcpy(pool->name, r->name, sizeof(pool->name));
         memcpy(pool->secret, r->secret, sizeof(pool->secret));
+        tomb_init(pool);
         pool->uuid = r->pool;
         pool->generation = r->generation;
         pool->claims = r->claims;

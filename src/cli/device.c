@@ -144,6 +144,59 @@ static int replace(const struct cli *cli, const struct cli_args *args)
         return begin_and_follow(cli, args, "device.replace", params);
 }
 
+/* ---- giving up ---- */
+
+enum { GIVE_UP_BYTES, GIVE_UP_NO_WAIT };
+
+static int show_lost(const struct cli *cli, const struct cli_args *args, json_t *params)
+{
+        static const char *const heads[] = {"volume", "snapshot", ">lost", NULL};
+        json_t *result = NULL, *l;
+        size_t i;
+        int rc = cli_ask(cli, "device.lost", params, false, &result);
+
+        if (!result)
+                return rc;
+        unsigned long long bytes = (unsigned long long)cli_number_of(result, "stuck_bytes");
+        struct cli_table *t = cli_table_new(heads);
+        json_array_foreach(json_object_get(result, "lost"), i, l)
+        {
+                bool known = json_is_string(json_object_get(l, "volume"));
+                const char *const cells[] = {
+                    known ? cli_text_of(l, "volume") : cli_text_of(l, "uuid"),
+                    json_is_string(json_object_get(l, "snapshot")) ? cli_text_of(l, "snapshot")
+                                                                   : "",
+                    cli_size_of(l, "bytes")};
+                cli_table_row(t, cells);
+        }
+        cli_table_print(t);
+        json_decref(result);
+        if (!bytes)
+                return cli_fail("what can be read of the device is still being moved; nothing is "
+                                "given up");
+        return cli_fail("nothing is given up yet. If it is lost for good: 'zonepool device give-up "
+                        "%s %s --bytes %llu'",
+                        args->words[0], args->words[1], bytes);
+}
+
+static int give_up(const struct cli *cli, const struct cli_args *args)
+{
+        json_t *params =
+            json_pack("{s:s, s:o}", "pool", args->words[0], "device", member_name(args->words[1]));
+        uint64_t bytes = 0;
+
+        if (!args->nvalues[GIVE_UP_BYTES])
+                return show_lost(cli, args, params);
+        if (cli_size("--bytes", args->values[GIVE_UP_BYTES][0], &bytes) != CLI_OK) {
+                json_decref(params);
+                return CLI_USAGE;
+        }
+        json_object_set_new(params, "bytes", json_integer((json_int_t)bytes));
+        if (args->nvalues[GIVE_UP_NO_WAIT])
+                return show(cli, "device.give_up", params, false);
+        return begin_and_follow(cli, args, "device.give_up", params);
+}
+
 /* ---- scrubbing ---- */
 
 static void print_scrub(const json_t *scrub)
@@ -295,6 +348,17 @@ const struct cli_command device_commands[] = {
      return_device,
      "What changed meanwhile is made anew there. A device that is missing is taken back by itself\n"
      "when it is at its path again."},
+    {"device",
+     "give-up",
+     "POOL DEVICE",
+     2,
+     2,
+     "Give up what cannot be read of a device that is being removed.",
+     {{"bytes", "N", "so much is confirmed; without it volumes and bytes are shown", false},
+      NO_WAIT},
+     give_up,
+     "Reading what was given up fails for ever, until it is overwritten or discarded. So a device\n"
+     "that is lost, and held some blocks alone, can leave. After a restart on the way, ask again."},
     {"device",
      "scrub",
      "POOL",

@@ -67,12 +67,14 @@ static bool look(struct leave *l)
                 return false;
         }
         if (dev.stuck_bytes) {
+                const char *name = dev.path[0] ? dev.path : l->path;
                 wait_refuse(
                     l,
                     err_set(&err, EIO,
                             "device %s: %llu bytes on it cannot be read; delete or restore the "
-                            "volumes that hold them, or keep the device ('zonepool device keep')",
-                            l->path, (unsigned long long)dev.stuck_bytes),
+                            "volumes that hold them, give them up ('zonepool device give-up %s "
+                            "%s' says whose they are), or keep the device ('zonepool device keep')",
+                            name, (unsigned long long)dev.stuck_bytes, l->pool, name),
                     &err);
                 return false;
         }

@@ -13,6 +13,10 @@ void device_evacuate(struct control_request *req, void *ctx);
 void device_keep(struct control_request *req, void *ctx);
 void device_wait(struct control_request *req, void *ctx);
 
+/* device_lost.c */
+void device_lost(struct control_request *req, void *ctx);
+void device_give_up(struct control_request *req, void *ctx);
+
 /* device_return.c */
 struct dpool;
 void device_return(struct control_request *req, void *ctx);

@@ -213,6 +213,8 @@ int pool_register_methods(struct daemon *d)
             {"device.keep", device_keep},
             {"device.wait", device_wait},
             {"device.balance", device_balance},
+            {"device.lost", device_lost},
+            {"device.give_up", device_give_up},
             {"device.scrub", device_scrub},
         };
         int rc = 0;
