@@ -412,6 +412,7 @@ static bool walk_lost(struct mover *m, const struct group *g)
 static void even_out(struct mover *m)
 {
         m->uneven = balance_next(m->pool);
+        m->patrol.lost = false;
         if (m->uneven)
                 patrol_start(&m->patrol, m->uneven);
 }
