@@ -9,6 +9,7 @@
 #include "pool/address.h"
 #include "pool/pio.h"
 #include "pool/pool.h"
+#include "pool/root/root.h"
 
 struct pool;
 struct group;
@@ -22,6 +23,8 @@ struct ask {
         uint32_t off, n; /* blocks; n is not more than members_max_io */
         const struct iovec *iov; /* valid until done, not written behind it */
         int niov;
+        unsigned width; /* of the group, 0: it is looked up; and its members: it may be freed, and so */
+        struct root_member member[POOL_MAX_GROUP_WIDTH]; /* have none of them, meanwhile */
         bool alone; /* no other member is asked, */
         unsigned but; /* or none of these, a bit each: they have been */
         bool apart; /* what is under way can be left */
@@ -34,6 +37,8 @@ struct ask {
 };
 
 void ask_member(struct ask *a, unsigned k);
+/* As member_pick, of the members that the group had when it was asked first. */
+int ask_pick(const struct ask *a, unsigned tried);
 /* A read of that member of a group, and no other. */
 void ask_alone(struct pool *pool, struct group *g, unsigned k, struct pio *p);
 /* Those whose devices stall are asked of others too. */

@@ -42,7 +42,7 @@ static bool ask_again(struct block_read *r)
         r->bad |= 1u << r->member;
         if (r->one_member)
                 return false;
-        int next = member_pick(r->pool, r->group, addr_offset(r->entry.addr) + 1, r->bad);
+        int next = ask_pick(&r->ask, r->bad);
         r->member = next < 0 ? r->member : (unsigned)next;
         return next >= 0;
 }
@@ -106,6 +106,7 @@ static void start(struct pool *pool, struct block_read *r, struct entry e, int m
         r->entry = e;
         r->tries = 0;
         r->bad = 0;
+        r->ask.width = 0;
         r->group = pool->groups[addr_group(e.addr)];
         group_ref(r->group);
         if (member >= 0 && !member_dev(pool, r->group, (unsigned)member)->dev) { /* let go of */
@@ -297,7 +298,6 @@ static void run_send(struct run *r);
 static void run_done(struct ask *a, unsigned member, int status)
 {
         struct run *r = container_of(a, struct run, ask);
-        struct pool *pool = a->pool;
 
         r->member = member;
         if (status == 0) {
@@ -305,7 +305,7 @@ static void run_done(struct ask *a, unsigned member, int status)
                 return;
         }
         r->failed |= a->failed;
-        int next = member_pick(pool, r->group, r->off + r->n, r->failed);
+        int next = ask_pick(&r->ask, r->failed);
         if (next < 0) {
                 run_end(r, status);
                 return;

@@ -420,6 +420,7 @@ static void read_window(struct cleaner *c, uint32_t least)
         c->ask.iov = &c->iov;
         c->ask.niov = 1;
         c->ask.but = c->tried;
+        c->ask.width = 0;
         c->ask.done = window_read;
         ask_member(&c->ask, c->member);
 }

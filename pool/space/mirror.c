@@ -24,10 +24,7 @@ int member_pick(const struct pool *pool, const struct group *g, uint32_t end, un
                         best = (int)k;
                         continue;
                 }
-                const struct pdev *b = member_dev(pool, g, (unsigned)best);
-                if (!d->error != !b->error    ? !d->error
-                    : d->stalled != b->stalled ? b->stalled
-                                               : d->dev->inflight < b->dev->inflight)
+                if (pdev_nearer(d, member_dev(pool, g, (unsigned)best)))
                         best = (int)k;
         }
         return best;

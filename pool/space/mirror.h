@@ -16,6 +16,16 @@ static inline bool pdev_usable(const struct pdev *d)
         return d->dev && !d->error;
 }
 
+/* It is the better one to read from. */
+static inline bool pdev_nearer(const struct pdev *d, const struct pdev *than)
+{
+        if (!d->error != !than->error)
+                return !d->error;
+        if (d->stalled != than->stalled)
+                return than->stalled;
+        return d->dev->inflight < than->dev->inflight;
+}
+
 struct pdev *member_dev(const struct pool *pool, const struct group *g, unsigned k);
 /* Blocks below may be read from the member, as far as its device is there at all. */
 static inline bool member_good(const struct group *g, unsigned k, uint32_t end)
