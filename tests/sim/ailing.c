@@ -182,8 +182,14 @@ void ailing_step(struct sim *sim)
 
 void ailing_still(struct sim *sim)
 {
-        /* ticks are a fifth of what it takes to stall */
-        bool told = sim->whole && sim->options.stall_ms && sim->still >= 15;
+        bool told = sim->whole;
+        for (uint32_t i = 0; told && i < sim->nmedia; i++) {
+                struct pool_device_status st;
+                if (!media_pending(sim->media[i]))
+                        continue;
+                pool_get_device_status(sim->pool, devices_slot(sim, i), &st);
+                told = st.stalled;
+        }
         if (told && work_reads_waiting(sim->work))
                 sim_fail(sim, "reads wait for a device that stalls, and others have the blocks");
 }

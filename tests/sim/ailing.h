@@ -30,7 +30,7 @@ void ailing_begin(struct sim *sim);
 /* Between events. */
 void ailing_step(struct sim *sim);
 
-/* Nothing but devices that stall has anything to do, for sim.still ticks. */
+/* Nothing but devices that stall has anything to do, for some time. */
 void ailing_still(struct sim *sim);
 
 /* Power was lost: which devices are there at the next import; again: after one more cut. */

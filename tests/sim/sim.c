@@ -61,11 +61,10 @@ static bool stalls_end(struct sim *sim)
         if (!pending)
                 return false;
         if (sim->pool && !sim->power_lost && pool_next_tick_ns(sim->pool) != UINT64_MAX &&
-            ++sim->waited % (sim->patient ? 150 : 20)) {
-                sim->still++;
+            ++sim->waited % (sim->patient ? 150 : 20))
                 return false;
-        }
-        ailing_still(sim);
+        if (sim->pool && !sim->power_lost)
+                ailing_still(sim);
         trouble_wake(sim);
         return true;
 }
@@ -140,7 +139,6 @@ bool sim_step(struct sim *sim)
         if (sim->power_lost && !lost_before)
                 return true; /* nothing completes any more */
         if (complete_some(sim)) {
-                sim->still = 0;
                 sim->now_ns += sim_between(sim, 1000, 200000);
                 return true;
         }

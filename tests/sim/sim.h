@@ -79,7 +79,6 @@ struct sim {
         unsigned stall_permille; /* of events: a device stalls */
         uint32_t waited; /* ticks while all that is in flight stalls */
         struct rng stall_rng; /* of the choices about stalls of ailing devices alone */
-        uint32_t still; /* the last of these in a row */
         bool patient; /* there are more of these: until the pool gives the device up */
         bool mirrored; /* volumes keep up to so many copies as there are devices */
         uint8_t least_copies; /* and all at least so many, see ailing.h; 0: another kind of run */
