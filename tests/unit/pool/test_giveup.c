@@ -342,10 +342,68 @@ static void test_cut_off_it_is_begun_again(void)
         }
 }
 
+struct pair {
+        struct t_pool *t;
+        uint32_t dev[2];
+};
+
+static void pair_of(void *ctx, const struct uuid *vol, uint64_t block, uint32_t group,
+                    uint32_t generation, uint64_t offset, uint32_t crc)
+{
+        struct pair *p = ctx;
+        uint32_t zone;
+
+        for (uint32_t k = 0; block == 0 && k < 2; k++)
+                for (uint32_t i = 0; i < p->t->ndevs; i++)
+                        if (p->t->devs[i] == pool_inspect_member(p->t->pool, group, k, &zone))
+                                p->dev[k] = i;
+}
+
+/* Both devices that have a block are gone, and only one of them was given up. */
+static void test_what_a_missing_mirror_may_have_is_not_given_up(void)
+{
+        const struct mem_device_spec spec = {
+            .nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS, .max_open = 14, .max_active = 14};
+        struct world w = {.dead = 0};
+        struct volume *vol = NULL;
+
+        t_devices(&w.t, 4, &spec);
+        w.t.random = 4711;
+        CU_ASSERT_EQUAL_FATAL(t_format(&w.t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(&w.t), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(&w.t, "disk", BLOCKS * ZP_BLOCK, 2, &vol), 0);
+        t_write_all(&w.t, BLOCKS, 1);
+        CU_ASSERT_EQUAL(t_checkpoint(&w.t), 0);
+        struct pair pair = {&w.t, {0, 0}};
+        pool_inspect_table(w.t.pool, &pair, pair_of);
+        CU_ASSERT_FATAL(pair.dev[0] != pair.dev[1]);
+        w.dead = pair.dev[0];
+        t_lose(&w.t, pair.dev[0], true);
+        t_lose(&w.t, pair.dev[1], true);
+        CU_ASSERT_EQUAL(t_checkpoint(&w.t), 0);
+        struct err err = ERR_INIT;
+        CU_ASSERT_EQUAL(pool_device_detach(w.t.pool, pair.dev[1], &err), 0);
+        uint64_t gone = t_wrong(&w.t, vol, BLOCKS, 1);
+        CU_ASSERT_FATAL(gone > 0);
+        ask_to_leave(&w);
+        until_stuck(&w);
+        CU_ASSERT_EQUAL(give_up(&w, UINT64_MAX), 0);
+        until_stuck(&w); /* again: what is left is not its alone */
+        t_lose(&w.t, pair.dev[1], false);
+        t_crash(&w.t);
+        CU_ASSERT_EQUAL_FATAL(t_import_degraded(&w.t, 1u << w.dead, false), 0);
+        t_check_all(&w.t, BLOCKS, 1);
+        until_gone(&w);
+        t_check_all(&w.t, BLOCKS, 1);
+        t_check(&w.t);
+        t_fini(&w.t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_a_lost_device_goes_when_its_blocks_are_given_up),
     T_CASE(test_what_was_given_up_can_be_overwritten_and_discarded),
     T_CASE(test_blocks_of_a_snapshot_are_given_up_in_its_place),
     T_CASE(test_cut_off_it_is_begun_again),
+    T_CASE(test_what_a_missing_mirror_may_have_is_not_given_up),
 };
 T_MAIN("pool-giveup", cases)
