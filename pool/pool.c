@@ -86,8 +86,12 @@ void pool_poll(struct pool *pool)
                 space_release(pool);
         }
         stream_kick_all(pool);
-        ckpt_poll(pool);
-        flush_poll(pool);
+        uint32_t failures;
+        do { /* without devices a flush fails at once, and what it was for may begin anew */
+                failures = pool->ckpt.failures;
+                ckpt_poll(pool);
+                flush_poll(pool);
+        } while (pool->ckpt.failures != failures);
         if (pool->running)
                 held_tell(pool);
         pool->polling = false;
