@@ -211,17 +211,26 @@ static void leave_no_zone(struct t_pool *t, uint32_t dev)
         }
 }
 
-/* Four devices and everything three times; one has no zone left, and another one is lost. */
+static void turned_off(void *ctx, int status, const struct err *err)
+{
+        *(int *)ctx = status;
+}
+
+/* Four devices and everything three times; one has no zone left, which nothing is moved away from
+ * to make room, and another one is lost. */
 static void lose_room(struct t_pool *t, uint64_t blocks)
 {
         const struct mem_device_spec spec = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
         struct volume *vol;
+        int off = 1;
 
         t_devices(t, 4, &spec);
         CU_ASSERT_EQUAL_FATAL(t_format(t, "tank"), 0);
         CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
         CU_ASSERT_EQUAL_FATAL(t_create_copies(t, "disk", MAX_BLOCKS * ZP_BLOCK, 3, &vol), 0);
+        pool_balance(t->pool, false, &off, turned_off);
         t_write_all(t, blocks, 1);
+        CU_ASSERT_EQUAL(off, 0);
         t_export(t);
         leave_no_zone(t, 2);
         CU_ASSERT_EQUAL_FATAL(t_import(t), 0);
