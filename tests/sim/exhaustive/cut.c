@@ -48,6 +48,7 @@ static void roll_back(struct builder *b, uint32_t survive, uint32_t keep, enum l
         }
         ret->survive = survive;
         ret->below = false;
+        ret->above = bytes == BYTES_STAY;
 }
 
 static void lose_bytes(struct builder *b, const struct change *c, uint32_t from, uint32_t n,
@@ -294,16 +295,28 @@ uint32_t cuts_all_lost(const struct cuts *c)
         return KILLS + i;
 }
 
-bool cuts_takes_below(const struct cuts *c, uint32_t i)
+static bool any_picked(const struct cuts *c, uint32_t i, bool below)
 {
         uint32_t picks[MAX_LOOSE];
         if (i < KILLS)
                 return false;
         pick(c, i - KILLS, picks);
-        for (uint32_t z = 0; z < c->nloose; z++)
-                if (c->loose[z].outcomes[picks[z]].below)
+        for (uint32_t z = 0; z < c->nloose; z++) {
+                const struct zone_outcome *o = &c->loose[z].outcomes[picks[z]];
+                if (below ? o->below : o->above)
                         return true;
+        }
         return false;
+}
+
+bool cuts_takes_below(const struct cuts *c, uint32_t i)
+{
+        return any_picked(c, i, true);
+}
+
+bool cuts_leaves_above(const struct cuts *c, uint32_t i)
+{
+        return any_picked(c, i, false);
 }
 
 void cuts_describe(const struct cuts *c, uint32_t i)

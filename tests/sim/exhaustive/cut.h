@@ -24,7 +24,7 @@ struct zone_outcome {
         struct cell *cells;
         const char *how; /* for people */
         uint32_t survive;
-        bool below; /* bytes below the pointer are lost */
+        bool below, above; /* bytes below the pointer are lost; lost ones are there above it */
 };
 
 struct loose_zone {
@@ -57,8 +57,10 @@ uint64_t cuts_hash(const struct cuts *c, uint32_t i);
 void cuts_make(const struct cuts *c, uint32_t i, struct stage *ret_stage);
 /* The one in which nothing survives that is not durable. */
 uint32_t cuts_all_lost(const struct cuts *c);
-/* In state i bytes that writes left below a pointer are lost. */
+/* In state i bytes that writes left below a pointer are lost; bytes that were lost are there above
+ * one. */
 bool cuts_takes_below(const struct cuts *c, uint32_t i);
+bool cuts_leaves_above(const struct cuts *c, uint32_t i);
 void cuts_describe(const struct cuts *c, uint32_t i);
 
 #endif

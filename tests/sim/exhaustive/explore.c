@@ -17,6 +17,7 @@ enum {
         STATES_A_POINT_IN_RECOVERY = 12,
         EXPLORE_1_OF = 4, /* recoveries in which power fails again */
         GO_ON_1_OF = 8, /* recoveries after which the pool is written to */
+        LOSE_1_OF = 4, /* recoveries of mirrored pools behind which a device is lost */
         RING_TIMES = 16, /* as many states in which a label ring changes zones: they are few */
         MAX_IDLE_STEPS = 20000,
 };
@@ -27,7 +28,7 @@ struct run {
         unsigned level;
         const struct demand *demand; /* level 1: of the crash the recovery is from */
         const struct history *history; /* level 0 */
-        bool below; /* level 1: power took bytes below a pointer in that crash */
+        bool odd; /* level 1: in the crash it is from bytes and pointers do not go together */
         uint64_t version, acks; /* of the last crash point */
         bool begun;
         uint32_t points;
@@ -139,11 +140,37 @@ static void go_on(struct stage *s, const struct demand *demand, const struct out
         cuts_fini(&cuts);
 }
 
+/* What was seen is there without the last device as well; but it may be alone with what the others
+ * lost below a pointer, or with what a recovery that crashed brought to light when it finished a
+ * zone: neither can be written to theirs again. */
+static void lose_behind(struct stage *s, const struct outcome *o, bool odd)
+{
+        struct cuts cuts;
+        struct stage next;
+        struct outcome again;
+        struct err err;
+        case_now.doing = "importing degraded, behind the recovery";
+        cuts_init(&cuts, s, 1);
+        cuts_make(&cuts, cuts_all_lost(&cuts), &next);
+        next.faults_fair = next.options.degraded = true;
+        int rc = stage_import(&next, next.ndisks - 1, &err);
+        bool fair = odd && rc == -ENXIO && strstr(err.msg, "missing alone");
+        if (rc < 0 && !fair)
+                case_fail("the import ended with %d: %s", rc, err.msg);
+        if (rc == 0) {
+                look_at(&next, false, &again);
+                if (memcmp(o, &again, sizeof(again)) != 0)
+                        case_fail("it is not what it was with all devices");
+        }
+        stage_fini(&next);
+        cuts_fini(&cuts);
+}
+
 /* Without the lost device the import says what is missing, or the others know that it is out of
  * use. Where everything is mirrored the operator may say that it is lost; all there should be is
  * there, and what is written then is not forgotten when the device comes back after all. A device
  * that was there in the recovery before, and is gone now, may take along what that found on it
- * alone, where the other one has lost bytes below a pointer: these cannot be written again. */
+ * alone, as lose_behind says. */
 static void import_without(const struct run *run, const struct cuts *cuts, uint32_t state,
                            bool write, struct outcome *ret)
 {
@@ -163,7 +190,7 @@ static void import_without(const struct run *run, const struct cuts *cuts, uint3
                 case_now.doing = "importing degraded, without the lost device";
                 s.options.degraded = true;
                 rc = stage_import(&s, s.ndisks - 1, &err);
-                bool fair = run->below && rc == -ENXIO && strstr(err.msg, "missing alone");
+                bool fair = run->odd && rc == -ENXIO && strstr(err.msg, "missing alone");
                 if (rc < 0 && !fair)
                         case_fail("the import ended with %d: %s", rc, err.msg);
         }
@@ -183,8 +210,11 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         struct stage s;
         struct outcome o, without;
         struct err err;
-        struct run inner = {
-            .x = x, .level = 1, .demand = run->demand, .below = cuts_takes_below(cuts, state)};
+        bool odd = run->odd || cuts_takes_below(cuts, state);
+        struct run inner = {.x = x,
+                            .level = 1,
+                            .demand = run->demand,
+                            .odd = odd || cuts_leaves_above(cuts, state)};
         const struct demand *demand = run->demand;
         bool write = x->only || lot(hash, 2) % GO_ON_1_OF == 0;
         if (case_now.verbose)
@@ -209,6 +239,8 @@ static void recover(struct run *run, const struct cuts *cuts, uint32_t state, ui
         case_now.doing = "looking at what was recovered";
         look_at(&s, false, &o);
         demand_check(demand, &o);
+        if (demand->mirrored && !demand->lost && (x->only || lot(hash, 4) % LOSE_1_OF == 0))
+                lose_behind(&s, &o, odd);
         if (write)
                 go_on(&s, demand, &o);
         stage_fini(&s);

@@ -213,6 +213,7 @@ void history_demand(const struct history *h, bool now, struct demand *ret_demand
 {
         struct demand *d = ret_demand;
         d->lost = h->lost;
+        d->mirrored = h->volumes[MAIN].copies > 1;
         d->whole = h->whole;
         for (unsigned i = 0; i < MAX_VOLUMES; i++) {
                 const struct volume_history *v = &h->volumes[i];

@@ -128,6 +128,7 @@ struct demand {
                 struct alternative ways[4];
         } volumes[MAX_VOLUMES];
         bool lost;
+        bool mirrored; /* everything */
         uint32_t whole; /* blocks that volume MAIN had at first */
 };
 
