@@ -14,7 +14,7 @@ struct zone_op {
         struct pio pio;
         struct import *im;
         struct group *group;
-        unsigned member;
+        unsigned member, tries;
 };
 
 static void checkpoint_next(struct import *im);
@@ -25,8 +25,14 @@ static void zone_op_done(struct pio *p, int status)
         struct import *im = z->im;
         struct group *g = z->group;
         struct pool *pool = p->pool;
+        struct pdev *d = member_dev(pool, g, z->member);
 
-        member_dev(pool, g, z->member)->written++;
+        if (p->io.op == ZDEV_FINISH && status < 0 && status != -EROFS && pdev_usable(d) &&
+            ++z->tries < FINISH_TRIES) {
+                pio_submit(pool, d->dev, p);
+                return;
+        }
+        d->written++;
         if (p->io.op == ZDEV_RESET) {
                 if (status == 0) {
                         g->needs_reset = false;

@@ -23,7 +23,7 @@
 #include <string.h>
 
 static const uint32_t keep_free[] = {[CLASS_USER] = 4, [CLASS_CLEAN] = 2, [CLASS_TABLE] = 0};
-enum { KEEP_FROM_RECORDS = 1, RESETS_AT_ONCE = 4, FINISH_TRIES = 4 };
+enum { KEEP_FROM_RECORDS = 1, RESETS_AT_ONCE = 4 };
 
 struct pdev *group_dev(struct pool *pool, const struct group *g)
 {

@@ -52,6 +52,9 @@ enum group_state {
         GROUP_LENT, /* its zone is a member of another group */
 };
 
+/* A zone that cannot be finished goes on counting as active on its device, whatever is asked. */
+enum { FINISH_TRIES = 4 };
+
 struct group {
         uint32_t id;
         enum group_state state;

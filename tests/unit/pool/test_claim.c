@@ -112,6 +112,29 @@ static void test_nothing_is_reset_before_the_claim_is_durable(void)
         t_fini(&t);
 }
 
+static int fail_once(void *ctx, const struct zdev_io *io)
+{
+        unsigned *asked = ctx;
+
+        return io->op == ZDEV_FINISH && io->zone == ZONES - 1 && !(*asked)++ ? -EIO : 0;
+}
+
+/* What was left open takes one of few active zones: it is asked for again. */
+static void test_a_zone_that_is_not_finished_at_once_is_asked_again(void)
+{
+        unsigned asked = 0;
+        struct t_pool t;
+
+        t_pool_new(&t, 1, ZONES, ZONE_BLOCKS);
+        t_export(&t);
+        litter(&t, ZONES - 1);
+        mem_device_set_fault(t_mem(&t, 0), fail_once, &asked);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL(asked, 2);
+        t_check(&t);
+        t_fini(&t);
+}
+
 struct made {
         int status;
         struct volume *vol;
@@ -206,6 +229,7 @@ static void test_a_new_pool_is_newer_than_what_the_devices_held(void)
 
 static const struct t_case cases[] = {
     T_CASE(test_nothing_is_reset_before_the_claim_is_durable),
+    T_CASE(test_a_zone_that_is_not_finished_at_once_is_asked_again),
     T_CASE(test_a_device_that_missed_claims_is_not_old),
     T_CASE(test_a_new_pool_is_newer_than_what_the_devices_held),
 };
