@@ -249,7 +249,8 @@ void pool_get_device_status(const struct pool *pool, uint32_t index,
 /* Takes dev in as an empty member: whatever it held is lost, whether that is wanted is the caller's
  * to ask. On success it is the pool's and *index its slot, and new data go where room is; on
  * failure it stays the caller's. Errors: -EINVAL its geometry does not fit; -EEXIST it is a member;
- * -ENOSPC all slots are taken; -EROFS; -ECANCELED the pool is being exported; -EIO. */
+ * -ENOSPC all slots are taken, or its zones are so small that mirrored data would not fit; -EROFS;
+ * -ECANCELED the pool is being exported; -EIO. */
 void pool_device_add(struct pool *pool, struct zdev *dev, void *ctx,
                      void (*done)(void *ctx, int status, const struct err *err, uint32_t index));
 /* As pool_device_add, and the device in slot old, which may be lost, is removed, in one act: a

@@ -344,12 +344,26 @@ static void describe(struct group *g, const struct zdev_zone *zone, uint32_t z, 
         list_init(&g->node);
 }
 
+/* From here on the budget is that of after. */
+static int check_room(struct pool *pool, struct member_op *op, uint64_t lacked)
+{
+        space_init(pool);
+        if (space_excess(pool) <= lacked)
+                return 0;
+        return err_set(&op->err, ENOSPC,
+                       "device %s cannot join pool %s: mirrors count all zones as large as the "
+                       "smallest, and with zones as small as this device's, what is in use or "
+                       "reserved would not fit; add one with larger zones, or delete data first",
+                       op->dev->path, pool->name);
+}
+
 int member_join(struct member_op *op)
 {
         struct pool *pool = op->pool;
         uint32_t slot = free_slot(pool), zones = data_zones(op);
         uint32_t gone = MIN(gone_groups(pool), zones);
         uint32_t first = pool->ngroups, n = pool->ngroups + zones - gone;
+        uint64_t lacked = space_excess(pool);
         int rc = check_join(op, slot, n);
         struct zdev_zone *copy = rc < 0 ? NULL : calloc(op->dev->geo.nr_zones, sizeof(*copy));
 
@@ -387,8 +401,11 @@ int member_join(struct member_op *op)
                 d->replaces = (uint8_t)op->index;
                 rc = member_check_replace(pool, d, op->index, &op->err);
         }
+        if (rc == 0)
+                rc = check_room(pool, op, lacked);
         if (rc < 0) {
                 member_forget(pool, d);
+                space_init(pool);
                 return rc;
         }
         pool->generation = MAX(pool->generation, op->generation);

@@ -15,6 +15,8 @@
 #include "pool/internal.h"
 #include "pool/space/mirror.h"
 
+#include <string.h>
+
 enum { GROUPS_KEPT = 7, GROUPS_FOR_TABLES = 4, RESERVE_PERMILLE = 70, PAGE_CHARGE = 3 };
 
 struct space_sum {
@@ -114,7 +116,7 @@ static uint64_t mirrored_budget(const uint64_t *room, unsigned width)
         return budget;
 }
 
-void space_init(struct pool *pool)
+static void measure(struct pool *pool)
 {
         struct space_sum s = sum_groups(pool, NO_DEVICE);
         unsigned was = pool->nusable, width;
@@ -137,6 +139,38 @@ void space_init(struct pool *pool)
                 mirrored_room(pool, pool->copies, NO_DEVICE, pool->room);
                 pool->budget = mirrored_budget(pool->room, width);
         }
+}
+
+/* What is let in while a device joins must fit when it has, and when the one that it replaces has
+ * gone: it may be smaller, and with mirrors smaller zones make all others count for less. */
+static void measure_joined(struct pool *pool, struct pdev *d)
+{
+        uint64_t budget = pool->budget, room[POOL_MAX_GROUP_WIDTH];
+        struct pdev *old = d->replacing ? &pool->devs[d->replaces] : NULL;
+        bool goes = old && old != d && old->state == POOL_DEVICE_MEMBER;
+
+        memcpy(room, pool->room, sizeof(room));
+        d->state = POOL_DEVICE_MEMBER;
+        if (goes)
+                old->state = POOL_DEVICE_LEAVING;
+        measure(pool);
+        budget = MIN(budget, pool->budget);
+        for (unsigned k = 0; k < POOL_MAX_GROUP_WIDTH; k++)
+                room[k] = MIN(room[k], pool->room[k]);
+        d->state = POOL_DEVICE_JOINING;
+        if (goes)
+                old->state = POOL_DEVICE_MEMBER;
+        measure(pool);
+        pool->budget = budget;
+        memcpy(pool->room, room, sizeof(room));
+}
+
+void space_init(struct pool *pool)
+{
+        measure(pool);
+        for (uint32_t i = 0; i < pool->ndevs; i++)
+                if (pool->devs[i].state == POOL_DEVICE_JOINING && pool->devs[i].dev)
+                        measure_joined(pool, &pool->devs[i]);
         pool->budget_changed = true;
         balance_look_again(pool);
 }

@@ -60,7 +60,7 @@ uint64_t space_table_room(const struct pool *pool);
 /* Groups that may be open besides one of each kind: half of the reserve at most, what stands
  * unwritten in them is not there for data. */
 uint32_t space_extra_groups(const struct pool *pool);
-/* After groups or devices have come or gone. */
+/* After groups or devices have come or gone, or begun to. */
 void space_init(struct pool *pool);
 /* The budget when a device has left, and how many groups there are then. */
 uint64_t space_without(const struct pool *pool, uint32_t leaving, uint32_t *ret_groups);

@@ -93,6 +93,13 @@ static bool run_some(struct t_pool *t, unsigned n)
         return true;
 }
 
+static bool run_two(struct t_pool *t)
+{
+        bool first = mem_device_step(t_mem(t, 0));
+
+        return mem_device_step(t_mem(t, 1)) || first;
+}
+
 static bool is_over(struct t_pool *t)
 {
         struct pool_device_status st;
@@ -194,9 +201,76 @@ static void test_one_that_is_too_small_is_refused_before_it_joins(void)
         t_fini(&t);
 }
 
+/* What is written while the new device joins is let in by the room there will be. */
+static void test_nothing_is_let_in_meanwhile_that_will_not_fit(void)
+{
+        struct mem_device_spec mem = {
+            .nr_zones = 24, .zone_blocks = 64, .max_open = 8, .max_active = 8};
+        struct t_pool t, small;
+        struct answer a = {0};
+        struct pool_status st;
+        struct volume *big;
+        uint8_t buf[ZP_BLOCK] = {1};
+        uint64_t n = 0;
+
+        t_devices(&t, 1, &(struct mem_device_spec){.nr_zones = 48, .zone_blocks = 64});
+        CU_ASSERT_EQUAL_FATAL(t_format(&t, "tank"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        CU_ASSERT_EQUAL_FATAL(t_create(&t, "big", 4000 * ZP_BLOCK, &big), 0);
+        for (; n < 500; n++)
+                CU_ASSERT_EQUAL(t_io(big, &t, VOLUME_WRITE, n * ZP_BLOCK, buf, ZP_BLOCK, false), 0);
+        t_devices(&small, 1, &mem);
+        t.devs[1] = small.devs[0];
+        t.ndevs = 2;
+        pool_device_replace(t.pool, 0, t.devs[1], &a, replaced);
+        do {
+                pool_get_status(t.pool, &st);
+        } while (st.ndevices < 2 && run_two(&t));
+        CU_ASSERT_EQUAL_FATAL(st.ndevices, 2);
+        CU_ASSERT_FALSE(a.done);
+        CU_ASSERT_TRUE(st.available_bytes < 900 * (uint64_t)ZP_BLOCK);
+        CU_ASSERT_TRUE(st.available_bytes > 0);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(a.status, 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
+/* With mirrors all zones count as large as the smallest. */
+static void test_small_zones_are_refused_where_they_take_room(void)
+{
+        struct mem_device_spec mem = {
+            .nr_zones = 16, .zone_blocks = 34, .max_open = 8, .max_active = 8};
+        struct t_pool t, small;
+        struct answer a = {0};
+        struct volume *big;
+        uint8_t buf[ZP_BLOCK] = {1};
+        uint64_t n = 0;
+
+        two_and_one(&t, 2);
+        CU_ASSERT_EQUAL_FATAL(t_create_copies(&t, "big", 4000 * ZP_BLOCK, 2, &big), 0);
+        while (t_io_nohold(big, &t, n * ZP_BLOCK, buf, ZP_BLOCK) == 0)
+                n++;
+        t_devices(&small, 1, &mem);
+        t.devs[3] = small.devs[0];
+        t.ndevs = 4;
+        pool_device_add(t.pool, t.devs[3], &a, replaced);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(a.status, -ENOSPC);
+        a.done = false;
+        CU_ASSERT_EQUAL(t_io(big, &t, VOLUME_DISCARD, 0, NULL, n / 4 * 3 * ZP_BLOCK, true), 0);
+        pool_device_add(t.pool, t.devs[3], &a, replaced);
+        t_drive(&t);
+        CU_ASSERT_EQUAL(a.status, 0);
+        t_check(&t);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_cut_off_anywhere_it_goes_on_or_never_was),
     T_CASE(test_one_that_is_dead_is_replaced_from_its_mirrors),
     T_CASE(test_one_that_is_too_small_is_refused_before_it_joins),
+    T_CASE(test_nothing_is_let_in_meanwhile_that_will_not_fit),
+    T_CASE(test_small_zones_are_refused_where_they_take_room),
 };
 T_MAIN("replace", cases)
