@@ -42,6 +42,7 @@
 #include <errno.h>
 
 enum {
+        TABLE_BATCH_PAGES = 128, /* of one header, at most */
         BATCH_BLOCKS = 256, /* largest batch, header included, where the device allows it */
         MAX_VOLUMES = 65536,
 };
@@ -168,7 +169,8 @@ struct pool {
         struct deferred *when_idle; /* called when there is none any more */
         uint64_t last_ckpt_ns;
         uint64_t user_since; /* user blocks written since the last checkpoint, */
-        uint64_t log_since; /* and all blocks */
+        uint64_t log_since; /* and all blocks, */
+        uint64_t headers_since; /* and what names them: headers and summaries, not of tables */
         uint64_t user_blocks, device_blocks, clean_blocks, table_blocks;
 };
 

@@ -93,8 +93,8 @@ struct pool_options {
         bool degraded_if_sure; /* the same where more than half of them are there, so that nothing
                                   newer can be on those that are missing */
         uint32_t reserve_permille; /* of capacity kept for cleaning; 0: default */
-        uint32_t checkpoint_permille; /* table pages' share of user writes that sets the interval;
-                                         0: default 50 */
+        uint32_t checkpoint_permille; /* share of user writes that headers, summaries and table
+                                         pages may have, which sets the interval; 0: default 50 */
         uint64_t table_cache_bytes; /* RAM for pages of the block tables, see
                                        pool_set_table_cache; 0: no cap */
         uint32_t stall_ms; /* a device with an operation older than that is stalled; 0: default 5000

@@ -20,7 +20,6 @@
 enum {
         MAX_RETRIES = 8,
         MAX_DEVICE_FAILURES = 4,
-        TABLE_BATCH_PAGES = 128,
         SUMMARY_PAYLOAD_MAX = 512
 };
 
@@ -221,6 +220,8 @@ static void count_written(struct pool *pool, const struct batch *b)
                 member_dev(pool, b->group, k)->written_blocks += blocks;
         pool->device_blocks += blocks * b->group->width;
         pool->log_since += blocks;
+        if (b->stream->cls != CLASS_TABLE)
+                pool->headers_since += b->nhdr;
         if (class_is_user(b->stream->cls)) {
                 pool->user_blocks += b->ndata;
                 pool->user_since += b->ndata;

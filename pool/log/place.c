@@ -5,8 +5,6 @@
 #include "pool/log/encode.h"
 #include "pool/space/mirror.h"
 
-enum { TABLE_BATCH_PAGES = 128 };
-
 static struct batch *placing(struct stream *s)
 {
         if (list_empty(&s->ready))

@@ -1,7 +1,8 @@
 /* Streams: queues of items, and lanes that take batches from them.
  *
  * One batch a lane is in flight; what arrives meanwhile is the next one's. An idle stream sends at
- * once; a further lane takes part only when enough waits for a write of its own, and the second
+ * once; a further lane takes part only when enough waits for a write of its own (more of it, where
+ * that is not for the sake of another device: each batch costs a header), and the second
  * class of users gathers while the first is busy, for four of its batches at most. Lanes open
  * groups on the devices with most room, so that all devices of the pool are written side by side.
  *
@@ -15,7 +16,7 @@
  */
 #include "pool/internal.h"
 
-enum { LANE_ITEMS = 64, PASSES = 4 };
+enum { LANE_ITEMS = 64, SHARED_LANE_ITEMS = 128, PASSES = 4 };
 
 void streams_init(struct pool *pool)
 {
@@ -227,8 +228,18 @@ static bool find_group(struct pool *pool, struct stream *s)
  * for that. It waits for some of the first's batches, unless more comes. */
 static bool gathers(struct pool *pool, const struct stream *q)
 {
-        return q->cls == CLASS_USER_COLD && q->nitems < LANE_ITEMS && q->passed < PASSES &&
+        return q->cls == CLASS_USER_COLD && q->nitems < SHARED_LANE_ITEMS && q->passed < PASSES &&
                stream_busy(pool_stream(pool, CLASS_USER, q->copies));
+}
+
+/* So much waits that the lane takes part. */
+static bool enough(const struct pool *pool, const struct stream *s)
+{
+        uint32_t number = 0;
+
+        for (const struct stream *l = s->queue; l != s; l = l->next)
+                number++;
+        return s->queue->nitems >= (number < pool->ndevs ? LANE_ITEMS : SHARED_LANE_ITEMS);
 }
 
 static bool may_take(struct pool *pool, const struct stream *s, bool waits)
@@ -237,7 +248,7 @@ static bool may_take(struct pool *pool, const struct stream *s, bool waits)
 
         if (list_empty(&q->items))
                 return false;
-        if (q->nitems < LANE_ITEMS && !lane_leads(pool, s) && !(waits && s->open))
+        if (!enough(pool, s) && !lane_leads(pool, s) && !(waits && s->open))
                 return false;
         if (class_is_user(s->cls) && (clean_behind(pool) || gathers(pool, q)))
                 return false;

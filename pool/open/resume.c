@@ -74,6 +74,8 @@ void import_resume(struct import *im)
                 if (f->dropped || f->h.seq <= im->root.seq)
                         continue;
                 pool->log_since += f->h.header_blocks + f->h.data_blocks;
+                if (f->h.cls != CLASS_TABLE)
+                        pool->headers_since += f->h.header_blocks;
                 if (class_is_user((enum cls)f->h.cls))
                         pool->user_since += f->h.data_blocks;
         }

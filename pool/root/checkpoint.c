@@ -338,7 +338,7 @@ static void freeze(struct pool *pool)
                 rc = root_note(pool);
         pool->frozen = false;
         c->state = CKPT_PAGES;
-        pool->user_since = pool->log_since = 0;
+        pool->user_since = pool->log_since = pool->headers_since = 0;
         if (rc < 0) {
                 c->status = rc;
                 unfree(pool);
@@ -610,6 +610,16 @@ static uint64_t log_limit(const struct pool *pool, uint64_t permille)
         return MAX(MIN(pool->budget / 3, blocks), MIN_LOG_BLOCKS);
 }
 
+/* All that is not users' data is down to its share of what they wrote since the last checkpoint.
+ * Headers of small batches, which no interval makes fewer, count for a third of it at most. */
+static bool share_reached(const struct pool *pool, uint64_t pages, uint64_t permille)
+{
+        uint64_t allowed = pool->user_since * permille / 1000;
+
+        pages += pages / TABLE_BATCH_PAGES;
+        return pages + MIN(pool->headers_since, allowed / 3) <= allowed;
+}
+
 static bool due(const struct pool *pool)
 {
         uint64_t permille = pool->options.checkpoint_permille;
@@ -628,7 +638,7 @@ static bool due(const struct pool *pool)
         /* what is free only after a checkpoint is wanted soon */
         if (worth_freeing(pool))
                 return true;
-        if (changed >= many && changed * 1000 <= pool->user_since * permille)
+        if (changed >= many && share_reached(pool, changed, permille))
                 return true;
         if (changed >= space_dirty_limit(pool))
                 return true;
