@@ -296,6 +296,23 @@ static int check_groups(struct check *c)
         return 0;
 }
 
+/* Groups' zones that are open, or are still being finished, are what their devices count. */
+static int check_active(struct check *c)
+{
+        const struct pool *pool = c->pool;
+
+        for (uint32_t i = 0; i < pool->ndevs; i++) {
+                uint32_t n = 0;
+                for (uint32_t k = 0; k < pool->ngroups; k++)
+                        for (unsigned m = 0; m < pool->groups[k]->active; m++)
+                                n += pool->groups[k]->member[m].dev == i;
+                if (n != pool->devs[i].active)
+                        return err_set(c->err, EBADMSG, "device %u counts %u active zones, has %u",
+                                       i, pool->devs[i].active, n);
+        }
+        return 0;
+}
+
 /* What is promised is what each volume lacks of its reservation. */
 static int check_promises(const struct pool *pool, struct err *err)
 {
@@ -352,6 +369,8 @@ int pool_inspect_check(struct pool *pool, struct err *err)
         }
         if (rc == 0)
                 rc = check_groups(&c);
+        if (rc == 0)
+                rc = check_active(&c);
         if (rc == 0)
                 rc = check_promises(pool, err);
         if (rc == 0 &&

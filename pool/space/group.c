@@ -444,18 +444,16 @@ void group_active(struct pool *pool, struct group *g)
 {
         if (g->cls == CLASS_TABLE || g->active)
                 return;
-        g->active = true;
-        for (int i = 0; i < g->width; i++)
+        g->active = g->width;
+        for (int i = 0; i < g->active; i++)
                 pool->devs[g->member[i].dev].active++;
 }
 
 void group_inactive(struct pool *pool, struct group *g)
 {
-        if (!g->active)
-                return;
-        g->active = false;
-        for (int i = 0; i < g->width; i++)
+        for (int i = 0; i < g->active; i++)
                 pool->devs[g->member[i].dev].active--;
+        g->active = 0;
 }
 
 void group_add_data(struct group *g, uint32_t blocks, uint64_t written)

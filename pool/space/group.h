@@ -80,7 +80,8 @@ struct group {
         uint64_t opened, sealed; /* when it was; this one is kept by roots */
         uint64_t written; /* when users wrote its blocks, in the mean */
         uint32_t data; /* blocks that mean is of */
-        bool active; /* counted in its devices' active zones */
+        uint8_t active; /* the first so many members are counted in their devices' active zones: until
+                           they are finished, and that may be after the group was freed */
         bool needs_reset; /* FREE: what is written there is of an earlier life */
         bool resetting;
         bool freeing; /* the checkpoint, or release, under way frees it */
