@@ -3,7 +3,9 @@
  *
  * The first root's generation is above that of any root the devices have held: roots of an earlier
  * pool can come to light again below the pointer, where a power cut took the blocks and not the
- * pointer, and the highest generation is what counts.
+ * pointer, and the highest generation is what counts. So that this is not forgotten when making
+ * the pool is cut off and begun anew, the label zone with an earlier pool's newest root is the last
+ * to be reset, when the new root is durable in the other.
  *
  * A crash before the last flush leaves devices without a label, or some with one: import then
  * says that devices are missing and the pool is made anew. */
@@ -14,6 +16,7 @@
 #include <string.h>
 
 enum { MIN_ZONES = 16, RESETS_AT_ONCE = 16, NGROUPS_MAX = 1 << 28 };
+#define NO_ZONE UINT32_MAX
 
 struct format {
         struct pdev *pdevs;
@@ -26,6 +29,7 @@ struct format {
         int status;
         uint32_t pending;
         uint32_t dev, zone; /* next to reset */
+        uint32_t *keep; /* by device: the label zone that is reset last, NO_ZONE: none */
         struct label_scan *scans;
         struct label_write *writes;
         struct pio *pios;
@@ -46,6 +50,7 @@ static void end(struct format *f)
         free(f->pdevs);
         free(f->scans);
         free(f->writes);
+        free(f->keep);
         free(f->pios);
         free(f);
 }
@@ -86,9 +91,31 @@ static void label_done(struct label_write *w, int status)
         step(w->ctx, status);
 }
 
-static void labels_written(struct format *f)
+static void kept_reset(struct format *f)
 {
         on_all(f, (struct zdev_io){.op = ZDEV_FLUSH}, end);
+}
+
+static void labels_durable(struct format *f)
+{
+        f->next = kept_reset;
+        f->pending = 1;
+        for (uint32_t i = 0; i < f->ndevs; i++) {
+                struct pio *p = &f->pios[i];
+                if (f->keep[i] == NO_ZONE)
+                        continue;
+                p->io = (struct zdev_io){.op = ZDEV_RESET, .zone = f->keep[i]};
+                p->cb = pio_step;
+                p->ctx = f;
+                f->pending++;
+                pio_submit(NULL, f->pdevs[i].dev, p);
+        }
+        step(f, 0);
+}
+
+static void labels_written(struct format *f)
+{
+        on_all(f, (struct zdev_io){.op = ZDEV_FLUSH}, labels_durable);
 }
 
 static void zones_reset(struct format *f)
@@ -137,7 +164,7 @@ static void reset_some(struct format *f)
                         f->zone = 0;
                         continue;
                 }
-                if (!member_zone_dead(&d->zones[f->zone])) {
+                if (!member_zone_dead(&d->zones[f->zone]) && f->zone != f->keep[f->dev]) {
                         struct pio *p = &f->pios[f->ndevs + n++];
                         p->io = (struct zdev_io){.op = ZDEV_RESET, .zone = f->zone};
                         p->cb = pio_step;
@@ -206,7 +233,9 @@ static void reported(struct format *f)
                                             d->dev->path, LABEL_ZONES);
                         break;
                 }
-                d->ring_zone = ring[0];
+                const struct label_scan *scan = &f->scans[i];
+                f->keep[i] = scan->status == 0 ? scan->best_zone : NO_ZONE;
+                d->ring_zone = ring[f->keep[i] == ring[0]];
                 for (int k = 0; k < LABEL_ZONES && f->status == 0; k++) {
                         uint32_t z = ring[k];
                         if (member_zone_dead(&d->zones[z]))
@@ -281,9 +310,10 @@ static int prepare(struct format *f, struct zdev *const *devs, const char *name,
         f->pdevs = calloc(f->ndevs, sizeof(*f->pdevs));
         f->scans = calloc(f->ndevs, sizeof(*f->scans));
         f->writes = calloc(f->ndevs, sizeof(*f->writes));
+        f->keep = calloc(f->ndevs, sizeof(*f->keep));
         f->pios = calloc(f->ndevs + RESETS_AT_ONCE, sizeof(*f->pios));
         r->devices = calloc(f->ndevs, sizeof(*r->devices));
-        if (!f->pdevs || !f->scans || !f->writes || !f->pios || !r->devices)
+        if (!f->pdevs || !f->scans || !f->writes || !f->keep || !f->pios || !r->devices)
                 return -ENOMEM;
         *r = (struct root){.version = POOL_FORMAT_VERSION,
                            .generation = 1,

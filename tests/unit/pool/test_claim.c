@@ -227,10 +227,53 @@ static void test_a_new_pool_is_newer_than_what_the_devices_held(void)
         t_fini(&t);
 }
 
+static int fails_after(void *ctx, const struct zdev_io *io)
+{
+        unsigned *left = ctx;
+
+        if (!*left)
+                return -EIO;
+        --*left;
+        return 0;
+}
+
+/* However often that is cut off, and wherever. */
+static void test_a_pool_made_in_several_attempts_is_newer_too(void)
+{
+        struct mem_device_spec mem = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS};
+        unsigned attempts = 0;
+        uint64_t before;
+        struct t_pool t;
+        int rc = -1;
+
+        t_devices(&t, 2, &mem);
+        CU_ASSERT_EQUAL_FATAL(t_format(&t, "old"), 0);
+        CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+        for (int i = 0; i < 5; i++)
+                CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        t_export(&t);
+        before = MIN(generation(&t, 0), generation(&t, 1));
+        CU_ASSERT_TRUE(before > 3);
+        for (; rc < 0; attempts++) {
+                unsigned left = attempts;
+                for (uint32_t i = 0; i < 2; i++)
+                        mem_device_set_fault(t_mem(&t, i), fails_after, &left);
+                rc = t_format(&t, "new");
+                for (uint32_t i = 0; i < 2; i++)
+                        mem_device_set_fault(t_mem(&t, i), NULL, NULL);
+        }
+        CU_ASSERT_TRUE(attempts > 2 * ZONES);
+        for (uint32_t i = 0; i < 2; i++)
+                CU_ASSERT_TRUE(generation(&t, i) > before);
+        CU_ASSERT_EQUAL(t_import(&t), 0);
+        t_fini(&t);
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_nothing_is_reset_before_the_claim_is_durable),
     T_CASE(test_a_zone_that_is_not_finished_at_once_is_asked_again),
     T_CASE(test_a_device_that_missed_claims_is_not_old),
     T_CASE(test_a_new_pool_is_newer_than_what_the_devices_held),
+    T_CASE(test_a_pool_made_in_several_attempts_is_newer_too),
 };
 T_MAIN("claim", cases)
