@@ -1,7 +1,7 @@
 /* Requests that wait for room: with their locks and without their pages, in the order they came. */
 #include "pool/io/req.h"
 
-/* Blocks that were let in before a device was lost, and find no group for good. */
+/* Blocks that were let in before a device was lost, and find no room for good. */
 static uint64_t queued_for_good(const struct pool *pool)
 {
         const struct stream *q;
@@ -11,7 +11,7 @@ static uint64_t queued_for_good(const struct pool *pool)
             pool->count.free != pool->count.ready || pool->count.emptied)
                 return 0;
         for_each_queue (q, pool) {
-                if (class_is_user(q->cls) && !stream_busy(q) && !stream_has_group(q))
+                if (class_is_user(q->cls) && !stream_busy(q) && (!stream_has_group(q) || q->starved))
                         n += q->nitems;
         }
         return n;

@@ -539,7 +539,8 @@ bool batch_make(struct pool *pool, struct stream *s)
                 return true;
         }
         bool records = g->records && !groups_for_users(pool);
-        if (records && !stream_records_first(pool, s) && space_lacking(pool))
+        s->starved = records && !stream_records_first(pool, s) && space_lacking(pool);
+        if (s->starved)
                 return false;
         first = list_first(&q->items, struct item, node);
         uint64_t may_change = pages_allowed(pool, s->cls);

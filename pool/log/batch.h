@@ -85,7 +85,8 @@ struct stream {
         uint32_t controls; /* batches with control records made and not through: one at a time, they
                               keep their order */
         uint32_t passed; /* batches of the first class that went since this one's were ready */
-        bool starved; /* waits for room for the pages its items would change */
+        bool starved; /* waits for room: for the pages its items would change, or for data where its
+                         group was opened for records */
 };
 
 void streams_init(struct pool *pool);
