@@ -224,6 +224,8 @@ def test_what_only_a_lost_device_had_is_given_up(daemon, tool):
         gone = max(devices(d).values(), key=lambda v: v["live_bytes"])["path"]
         name = os.path.basename(gone)
         refused("is not leaving", d.cli, "device", "give-up", "tank", gone)
+        with open(w.path(), "rb") as v:
+            os.fsync(v.fileno())  # what followed the last flush too: groups have got summaries since
         os.truncate(gone, 0)
         os.sync()
         with open(d.run / "mnt/tank/v", "r+b", buffering=0) as v:
