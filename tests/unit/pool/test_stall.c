@@ -268,6 +268,65 @@ static void test_a_read_that_waits_is_asked_of_the_other_member(void)
         t_fini(&t);
 }
 
+/* Stands between the pool and its devices, and keeps the first read it sees. */
+static struct {
+        const struct zdev_ops *real;
+        struct zdev *dev;
+        struct zdev_io *kept;
+        uint32_t zone;
+        unsigned resets; /* of the zone that is read, all the time */
+} late;
+
+static void delayed(struct zdev *dev, struct zdev_io *io)
+{
+        late.resets += io->op == ZDEV_RESET && dev == late.dev && io->zone == late.zone;
+        if (io->op == ZDEV_READ && !late.dev) {
+                late.dev = dev;
+                late.kept = io;
+                late.zone = io->zone;
+                return;
+        }
+        late.real->submit(dev, io);
+}
+
+/* Another member has answered, and nobody waits for the read any more; but the device may carry it
+ * out yet. */
+static void test_what_is_read_late_is_not_reset_before(void)
+{
+        static struct zdev_ops ops;
+        struct t_pool t;
+
+        pool_of(&t, 2, 2);
+        memset(&late, 0, sizeof(late));
+        late.real = t.devs[0]->ops;
+        ops = *late.real;
+        ops.submit = delayed;
+        for (uint32_t i = 0; i < 2; i++)
+                t.devs[i]->ops = &ops;
+        struct ask *r = ask(&t, VOLUME_READ, 0, 0);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(late.kept);
+        CU_ASSERT_FALSE(r->done);
+        t_pass(&t, 7);
+        CU_ASSERT(reads_as(r, 0, 1));
+        over(r);
+        for (uint64_t version = 2; version < 12; version++) {
+                t_write_all(&t, BLOCKS, version);
+                CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        }
+        CU_ASSERT_EQUAL(late.resets, 0);
+        late.real->submit(late.dev, late.kept);
+        t_drive(&t);
+        for (uint64_t version = 12; version < 22; version++) {
+                t_write_all(&t, BLOCKS, version);
+                CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+        }
+        CU_ASSERT(late.resets > 0);
+        for (uint32_t i = 0; i < 2; i++)
+                t.devs[i]->ops = late.real;
+        t_check(&t);
+        t_fini(&t);
+}
+
 /* The other member has it wrong: the one that stalls is waited for. */
 static void test_the_first_right_answer_counts(void)
 {
@@ -302,8 +361,8 @@ static uint64_t generation(struct t_pool *t)
         return st.generation;
 }
 
-/* A write that waits for the device, and a flush, end when another one has what it lacks and that is
- * on record. The rest of what it had been given comes much later. */
+/* A write that waits for the device, and a flush, end when another one has what it lacks and that
+ * is on record. The rest of what it had been given comes much later. */
 static void given_up(uint32_t ndevs, uint32_t dev)
 {
         struct t_pool t;
@@ -504,6 +563,7 @@ static const struct t_case cases[] = {
     T_CASE(test_what_can_go_nowhere_else_waits),
     T_CASE(test_mirrored_reads_go_to_the_other_member),
     T_CASE(test_a_read_that_waits_is_asked_of_the_other_member),
+    T_CASE(test_what_is_read_late_is_not_reset_before),
     T_CASE(test_the_first_right_answer_counts),
     T_CASE(test_a_mirror_goes_on_without_it),
     T_CASE(test_it_is_on_record_before_anything_is_acknowledged),
