@@ -388,6 +388,58 @@ static void test_zone_that_turns_read_only_is_left(void)
         t_fini(&t);
 }
 
+/* Stands between the pool and a device, and keeps the first that is to finish a zone. */
+static struct {
+        const struct zdev_ops *real;
+        struct zdev *dev;
+        struct zdev_io *kept;
+} finish;
+
+static void kept_back(struct zdev *dev, struct zdev_io *io)
+{
+        if (dev == finish.dev && io->op == ZDEV_FINISH && !finish.kept)
+                finish.kept = io;
+        else
+                finish.real->submit(dev, io);
+}
+
+/* Zones of the larger device are finished when a group is full, and that takes longer than the
+ * group lives. The books say what is still active, and then that it is not. */
+static void test_a_zone_is_active_until_it_is_finished(void)
+{
+        const struct mem_device_spec small = {.nr_zones = ZONES, .zone_blocks = ZONE_BLOCKS},
+                                     large = {.nr_zones = ZONES, .zone_blocks = 2 * ZONE_BLOCKS};
+        static struct zdev_ops ops;
+        struct volume *vol = NULL;
+        struct t_pool t, other;
+
+        for (uint32_t held = 0; held < 2; held++) { /* whichever of them owns the group */
+                t_devices(&t, 1, held ? &small : &large);
+                t_devices(&other, 1, held ? &large : &small);
+                t.devs[t.ndevs++] = other.devs[0];
+                CU_ASSERT_EQUAL_FATAL(t_format(&t, "tank"), 0);
+                CU_ASSERT_EQUAL_FATAL(t_import(&t), 0);
+                CU_ASSERT_EQUAL_FATAL(t_create_copies(&t, "disk", BLOCKS * ZP_BLOCK, 2, &vol), 0);
+                memset(&finish, 0, sizeof(finish));
+                finish.real = t.devs[held]->ops;
+                finish.dev = t.devs[held];
+                ops = *finish.real;
+                ops.submit = kept_back;
+                t.devs[held]->ops = &ops;
+                for (uint64_t version = 1; version < 4; version++) {
+                        write_some(&t, vol, BLOCKS, version);
+                        CU_ASSERT_EQUAL(t_checkpoint(&t), 0);
+                        t_check(&t);
+                }
+                CU_ASSERT_PTR_NOT_NULL_FATAL(finish.kept);
+                finish.real->submit(finish.dev, finish.kept);
+                t_drive(&t);
+                t_check(&t);
+                t.devs[held]->ops = finish.real;
+                t_fini(&t);
+        }
+}
+
 static const struct t_case cases[] = {
     T_CASE(test_read_heals_a_wrong_copy),
     T_CASE(test_both_copies_wrong_is_an_error),
@@ -401,5 +453,6 @@ static const struct t_case cases[] = {
     T_CASE(test_a_member_that_is_wrong_below_its_end_is_rebuilt),
     T_CASE(test_zone_that_went_offline_is_done_without),
     T_CASE(test_zone_that_turns_read_only_is_left),
+    T_CASE(test_a_zone_is_active_until_it_is_finished),
 };
 T_MAIN("pool-mirror", cases)
