@@ -114,6 +114,11 @@ static void keeps_busy(struct sim *sim)
                 sim->progress_at = sim->commands;
                 return;
         }
+        if (sim->held) { /* for space; what goes on is what the run itself asks for */
+                sim->progress_at = sim->commands;
+                work_relieve(sim->work);
+                return;
+        }
         if (!sim->worn || sim->least_copies)
                 sim_fail(sim, "%u operations wait, and the pool only keeps itself busy",
                          work_outstanding(sim->work));
