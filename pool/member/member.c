@@ -85,57 +85,64 @@ void member_looked_at(struct member_op *op, int status)
                 member_ask(op);
 }
 
-static void ask(struct pool *pool, enum member_kind kind, uint32_t index, bool remove, void *ctx,
-                void (*done)(void *ctx, int status, const struct err *err))
+/* NULL: done has been called. */
+static struct member_op *op_of(struct pool *pool, enum member_kind kind, uint32_t index, void *ctx,
+                               void (*done)(void *ctx, int status, const struct err *err))
 {
         struct member_op *op = pool_alloc(pool, sizeof(*op));
 
         if (!op) {
                 done(ctx, -ENOMEM, NULL);
-                return;
+                return NULL;
         }
         op->pool = pool;
         op->kind = kind;
         op->index = index;
-        op->remove = remove;
         op->ctx = ctx;
         op->done = done;
+        return op;
+}
+
+static void ask_to_leave(struct pool *pool, uint32_t index, bool remove, void *ctx,
+                         void (*done)(void *ctx, int status, const struct err *err))
+{
+        struct member_op *op = op_of(pool, MEMBER_LEAVE, index, ctx, done);
+
+        if (!op)
+                return;
+        op->remove = remove;
         member_ask(op);
 }
 
 void pool_device_evacuate(struct pool *pool, uint32_t index, void *ctx,
                           void (*done)(void *ctx, int status, const struct err *err))
 {
-        ask(pool, MEMBER_LEAVE, index, false, ctx, done);
+        ask_to_leave(pool, index, false, ctx, done);
 }
 
 void pool_device_remove(struct pool *pool, uint32_t index, void *ctx,
                         void (*done)(void *ctx, int status, const struct err *err))
 {
-        ask(pool, MEMBER_LEAVE, index, true, ctx, done);
+        ask_to_leave(pool, index, true, ctx, done);
 }
 
 void pool_device_keep(struct pool *pool, uint32_t index, void *ctx,
                       void (*done)(void *ctx, int status, const struct err *err))
 {
-        ask(pool, MEMBER_KEEP, index, false, ctx, done);
+        struct member_op *op = op_of(pool, MEMBER_KEEP, index, ctx, done);
+
+        if (op)
+                member_ask(op);
 }
 
 void pool_device_give_up(struct pool *pool, uint32_t index, uint64_t bytes, void *ctx,
                          void (*done)(void *ctx, int status, const struct err *err))
 {
-        struct member_op *op = pool_alloc(pool, sizeof(*op));
+        struct member_op *op = op_of(pool, MEMBER_GIVE_UP, index, ctx, done);
 
-        if (!op) {
-                done(ctx, -ENOMEM, NULL);
+        if (!op)
                 return;
-        }
-        op->pool = pool;
-        op->kind = MEMBER_GIVE_UP;
-        op->index = index;
         op->bytes = bytes;
-        op->ctx = ctx;
-        op->done = done;
         member_ask(op);
 }
 
@@ -338,10 +345,10 @@ static int give_up(struct member_op *op)
                                "device %s: what can be read of it is still being moved",
                                path_of(d));
         if (bytes > op->bytes)
-                return err_set(&op->err, ESTALE,
-                               "device %s: %llu bytes of it cannot be read, and %llu were confirmed",
-                               path_of(d), (unsigned long long)bytes,
-                               (unsigned long long)op->bytes);
+                return err_set(
+                    &op->err, ESTALE,
+                    "device %s: %llu bytes of it cannot be read, and %llu were confirmed",
+                    path_of(d), (unsigned long long)bytes, (unsigned long long)op->bytes);
         rc = d->dev && d->error ? pool_device_detach(pool, op->index, &op->err) : 0;
         if (rc < 0)
                 return rc;
@@ -458,9 +465,8 @@ static bool must_wait(const struct member_op *op)
         struct pool *pool = op->pool;
         struct err err = ERR_INIT;
 
-        if (op->kind != MEMBER_LEAVE || pool->readonly ||
-            others_have_groups(pool, op->index) || check_leave(op, &err) < 0 ||
-            pool->devs[op->index].state != POOL_DEVICE_MEMBER)
+        if (op->kind != MEMBER_LEAVE || pool->readonly || others_have_groups(pool, op->index) ||
+            check_leave(op, &err) < 0 || pool->devs[op->index].state != POOL_DEVICE_MEMBER)
                 return false;
         bool vain = clean_in_vain(pool), idle = pool->ckpt.state == CKPT_IDLE;
         if (vain && idle && !pool->count.emptied && pool->count.free == pool->count.ready)
@@ -657,8 +663,8 @@ void members_cancel(struct pool *pool)
         while (!list_empty(&pool->member_ops)) {
                 struct member_op *op = list_first(&pool->member_ops, struct member_op, node);
                 list_del(&op->node);
-                member_answer(op, err_set(&op->err, ECANCELED, "pool %s is being exported",
-                                          pool->name));
+                member_answer(
+                    op, err_set(&op->err, ECANCELED, "pool %s is being exported", pool->name));
         }
         pool->leave_waits = false;
 }
