@@ -23,9 +23,6 @@
 #include "pool/internal.h"
 #include "pool/root/label.h"
 #include "pool/space/mirror.h"
-#include "pool/table/catalog.h"
-
-#include "base/crc32c.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +30,7 @@
 enum {
         MAX_FAILURES = 3,
         MAX_LABEL_FAILURES = 2,
-        DEFAULT_PERMILLE = 50,
-        SOON_FREE = 6,
-        ROOTS_WORTH = 128
 };
-
-/* What recovery may have to walk. */
-static const uint64_t MIN_LOG_BLOCKS = 4096, MAX_LOG_BLOCKS = 524288;
 
 static void fail(struct pool *pool, int status);
 
@@ -155,165 +146,6 @@ static void end(struct pool *pool, int status)
         tell(&waits, status < 0 && pool->readonly && pool->running ? -EROFS : status);
 }
 
-/* ---- pages ---- */
-
-static void page_written(struct item *it, int status)
-{
-        struct pool *pool = it->ctx;
-        struct ckpt *c = &pool->ckpt;
-
-        struct tree *t = pool_tree(pool, it->tree);
-
-        c->pending--;
-        if (it->type == RECORD_PAGE && t)
-                page_is_written(t, it->level, it->index, it->addr);
-        if (status == 0)
-                return;
-        c->status = status;
-        if (it->type == RECORD_PAGE) {
-                if (t)
-                        tree_dirty_page_at(pool, t, it->level, it->index, it->addr);
-                return;
-        }
-        catalog_mark_dirty(pool, it->index);
-}
-
-/* Gives the block an address; it is written when the freeze is over. */
-static int place(struct pool *pool, struct item *it, struct entry *ret_entry)
-{
-        it->crc = crc32c(0, it->data, ZP_BLOCK);
-        it->done = page_written;
-        it->ctx = pool;
-        int rc = stream_place(pool, it);
-        if (rc < 0) {
-                item_free(pool, it);
-                return rc;
-        }
-        pool->ckpt.pending++;
-        *ret_entry = (struct entry){it->addr, it->crc};
-        return 0;
-}
-
-static int save_page(struct pool *pool, struct tree *t, struct page *p)
-{
-        struct entry e;
-
-        for (unsigned i = 0; p->level && i < ENTRIES; i++) {
-                if (p->child[i] && p->child[i]->dirty) {
-                        int rc = save_page(pool, t, p->child[i]);
-                        if (rc < 0)
-                                return rc;
-                }
-        }
-        struct item *it = item_new(pool, RECORD_PAGE, t->id, p->index);
-        if (!it || !(it->data = pool_block_get(pool))) {
-                item_free(pool, it);
-                return -ENOMEM;
-        }
-        it->level = p->level;
-        page_encode(t, p, it->data);
-        int rc = place(pool, it, &e);
-        if (rc < 0)
-                return rc;
-        p->dirty = false;
-        p->writing = true;
-        pool->ndirty--;
-        uint64_t *addr = p->parent ? &p->parent->addr[p->slot] : &t->root_entry.addr;
-        uint32_t *crc = p->parent ? &p->parent->crc[p->slot] : &t->root_entry.crc;
-        group_live_inc(pool, e.addr);
-        if (*addr)
-                group_live_dec(pool, *addr);
-        *addr = e.addr;
-        *crc = e.crc;
-        return 0;
-}
-
-static int save_tree(struct pool *pool, struct tree *t)
-{
-        if (t->root && t->root->dirty) {
-                int rc = save_page(pool, t, t->root);
-                if (rc < 0)
-                        return rc;
-        }
-        t->root_changed = false;
-        return 0;
-}
-
-static struct item *catalog_item(struct pool *pool, uint64_t index)
-{
-        struct item *it = item_new(pool, RECORD_INODE, CATALOG_TREE, index);
-
-        if (!it || !(it->data = pool_block_get(pool))) {
-                item_free(pool, it);
-                return NULL;
-        }
-        memset(it->data, 0, ZP_BLOCK);
-        return it;
-}
-
-static int place_in_catalog(struct pool *pool, struct item *it)
-{
-        uint64_t index = it->index;
-        struct entry e;
-        int rc = place(pool, it, &e);
-
-        return rc < 0 ? rc : tree_set(pool, &pool->catalog, index, e);
-}
-
-static int save_inode(struct pool *pool, struct volume *vol)
-{
-        struct item *it = catalog_item(pool, vol->slot);
-
-        if (!it)
-                return -ENOMEM;
-        inode_encode(vol, it->data);
-        int rc = place_in_catalog(pool, it);
-        if (rc == 0)
-                vol->dirty = false;
-        return rc;
-}
-
-static int save_aliases(struct pool *pool)
-{
-        for (uint32_t b = 0; (b = alias_next_dirty(pool, b)) != UINT32_MAX; b++) {
-                struct item *it = catalog_item(pool, MAX_VOLUMES + b);
-                int rc;
-                if (!it)
-                        return -ENOMEM;
-                if (alias_encode(pool, b, it->data)) {
-                        rc = place_in_catalog(pool, it);
-                } else {
-                        item_free(pool, it);
-                        rc = tree_set(pool, &pool->catalog, MAX_VOLUMES + b, (struct entry){0});
-                }
-                if (rc < 0) {
-                        alias_mark_dirty(pool, b);
-                        return rc;
-                }
-        }
-        return 0;
-}
-
-static int save_tables(struct pool *pool)
-{
-        struct volume *vol;
-        int rc = 0;
-
-        list_for_each (vol, &pool->nodes, all) {
-                rc = save_tree(pool, vol->tree);
-                if (rc == 0 && vol->dirty)
-                        rc = save_inode(pool, vol);
-                if (rc < 0)
-                        break;
-        }
-        if (rc == 0)
-                rc = save_aliases(pool);
-        if (rc == 0)
-                rc = save_tree(pool, &pool->catalog);
-        stream_place_end(pool);
-        return rc;
-}
-
 /* ---- steps ---- */
 
 static void unfree(struct pool *pool)
@@ -333,7 +165,7 @@ static void freeze(struct pool *pool)
         root_fini(&c->root);
         pool->table_failed = false;
         streams_leave_failed(pool);
-        int rc = save_tables(pool);
+        int rc = ckpt_save_tables(pool);
         if (rc == 0)
                 rc = root_note(pool);
         pool->frozen = false;
@@ -573,78 +405,6 @@ void ckpt_resume(struct pool *pool, const struct root *root, struct ckpt_wait *w
                 write_roots(pool);
 }
 
-/* ---- when ---- */
-
-static bool free_wanted(const struct pool *pool)
-{
-        return groups_free_blocks(pool) <= SOON_FREE * (uint64_t)pool->max_cap;
-}
-
-/* So many groups that the root is nothing beside them, or what there is. */
-static bool worth_releasing(const struct pool *pool)
-{
-        uint64_t gain =
-            (uint64_t)(pool->count.emptied - pool->count.limbo) * (uint64_t)pool->min_cap;
-        uint64_t roots = (uint64_t)pool->ndevs * root_blocks(pool->ndevs, pool->ngroups);
-
-        return gain && (gain >= ROOTS_WORTH * roots || free_wanted(pool));
-}
-
-/* A few groups at a time, where the pages to write for them are many. */
-static bool worth_freeing(const struct pool *pool)
-{
-        uint32_t groups = pool->ckpt.root_stands ? pool->count.limbo : pool->count.emptied;
-
-        if (!groups || !free_wanted(pool))
-                return false;
-        return (uint64_t)groups * pool->min_cap >= 8 * pool->ndirty || groups >= 3 ||
-               groups_free_blocks(pool) <= 3 * (uint64_t)pool->max_cap || clean_idle(pool);
-}
-
-/* Blocks of log that recovery may have to walk. A large table is given the time that its share of
- * writes asks for: recovery then takes as long as reading that table does. */
-static uint64_t log_limit(const struct pool *pool, uint64_t permille)
-{
-        uint64_t blocks = MAX(MAX_LOG_BLOCKS, 2 * pool->npages * 1000 / permille);
-
-        return MAX(MIN(pool->budget / 3, blocks), MIN_LOG_BLOCKS);
-}
-
-/* All that is not users' data is down to its share of what they wrote since the last checkpoint.
- * Headers of small batches, which no interval makes fewer, count for a third of it at most. */
-static bool share_reached(const struct pool *pool, uint64_t pages, uint64_t permille)
-{
-        uint64_t allowed = pool->user_since * permille / 1000;
-
-        pages += pages / TABLE_BATCH_PAGES;
-        return pages + MIN(pool->headers_since, allowed / 3) <= allowed;
-}
-
-static bool due(const struct pool *pool)
-{
-        uint64_t permille = pool->options.checkpoint_permille;
-        uint64_t many = MAX(pool->min_cap / 4, 8u);
-        uint64_t changed = pool->ndirty + pending_pages(pool);
-
-        if (!permille)
-                permille = DEFAULT_PERMILLE;
-        if (!pool->ndirty && !pool->log_since && !pool->count.emptied)
-                return false;
-        if (pool->mark_limit != UINT64_MAX)
-                return true;
-        /* what waits for its page is charged as more than it is */
-        if (pending_pages(pool) && !list_empty(&pool->held))
-                return true;
-        /* what is free only after a checkpoint is wanted soon */
-        if (worth_freeing(pool))
-                return true;
-        if (changed >= many && share_reached(pool, changed, permille))
-                return true;
-        if (changed >= space_dirty_limit(pool))
-                return true;
-        return pool->log_since >= log_limit(pool, permille);
-}
-
 /* Groups for the pages may be free but not reset yet: that is worth waiting for. */
 static bool room_ready(struct pool *pool)
 {
@@ -663,9 +423,9 @@ void ckpt_poll(struct pool *pool)
         struct ckpt *c = &pool->ckpt;
 
         if (c->state == CKPT_IDLE && pool->running && !pool->readonly && !stall_silent(pool)) {
-                if (c->root_stands && worth_releasing(pool))
+                if (c->root_stands && ckpt_worth_releasing(pool))
                         release(pool);
-                if (c->state == CKPT_IDLE && due(pool))
+                if (c->state == CKPT_IDLE && ckpt_due(pool))
                         ckpt_start(pool, NULL);
         }
         if (c->state == CKPT_FREEZING) { /* a silent device would be waited for, and all with it */

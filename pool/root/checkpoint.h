@@ -49,6 +49,12 @@ void ckpt_resume(struct pool *pool, const struct root *root, struct ckpt_wait *w
 /* Called whenever something may have become possible. */
 void ckpt_poll(struct pool *pool);
 void ckpt_free(struct pool *pool);
+/* ckpt_due.c: one is due; there are groups that a release would free, and it pays. */
+bool ckpt_due(const struct pool *pool);
+bool ckpt_worth_releasing(const struct pool *pool);
+/* ckpt_pages.c: at the freeze, gives all that has changed its place. Negative: not all of it has
+ * one. */
+int ckpt_save_tables(struct pool *pool);
 /* ckpt_root.c: at the freeze, notes the root and decides which groups it frees. -ENOMEM. */
 int root_note(struct pool *pool);
 /* The root an import went by, with what it has found of the log. -ENOMEM. */
