@@ -163,6 +163,7 @@ struct pool {
         bool kicking;
         uint32_t ops; /* device operations in flight */
         struct list flights; /* and what drivers have of them, the oldest first */
+        struct list scans; /* of labels, under way */
         struct list asks; /* reads of members under way */
         uint64_t stall_ns, stall_tick_ns; /* the clock of stall.h; the last tick */
         uint32_t nstalled; /* devices */

@@ -8,6 +8,7 @@
  * used; without one, a zone report stands in: an operation that completes soon and changes nothing.
  */
 #include "pool/internal.h"
+#include "pool/root/label.h"
 #include "pool/space/mirror.h"
 
 #include <stdlib.h>
@@ -217,6 +218,7 @@ struct pool *pool_new(const struct pool_host *host, const struct pool_options *o
                 list_init(&pool->trees[i]);
         list_init(&pool->inflight);
         list_init(&pool->flights);
+        list_init(&pool->scans);
         list_init(&pool->asks);
         list_init(&pool->volumes);
         list_init(&pool->nodes);
@@ -253,6 +255,7 @@ void pool_free(struct pool *pool)
                 return;
         stream_free_all(pool);
         pio_forget_all(pool);
+        label_scans_forget(pool);
         ckpt_free(pool);
         clean_fini(pool);
         struct volume *node;

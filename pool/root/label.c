@@ -32,8 +32,21 @@ enum { RING_MIN_BLOCKS = 1024, RING_ROOTS = 8 };
 
 static void read_at(struct label_scan *s);
 
+void label_scans_forget(struct pool *pool)
+{
+        struct label_scan *s, *tmp;
+
+        list_for_each_safe (s, tmp, &pool->scans, node) {
+                list_del(&s->node);
+                free(s->buf);
+                root_fini(&s->best);
+        }
+}
+
 static void scan_end(struct label_scan *s, int status)
 {
+        if (s->pool)
+                list_del(&s->node);
         free(s->buf);
         s->buf = NULL;
         if (status == 0 && !s->best.groups)
@@ -202,6 +215,8 @@ static void flushed(struct pio *p, int status)
 
 void label_scan_start(struct label_scan *s)
 {
+        if (s->pool)
+                list_add_tail(&s->pool->scans, &s->node);
         /* what is read now must still be there after the next power cut */
         s->pio.cb = flushed;
         s->pio.io = (struct zdev_io){.op = ZDEV_FLUSH};

@@ -18,6 +18,7 @@ struct label_scan {
         void (*done)(struct label_scan *s);
         void *ctx;
         /* private */
+        struct list node; /* in pool.scans */
         struct pio pio;
         uint32_t ring[LABEL_ZONES];
         uint32_t at; /* in ring */
@@ -37,6 +38,9 @@ bool label_zones(const struct zdev_zone *zones, uint32_t nr_zones, uint32_t ret_
 bool label_both_active(const struct zdev_zone *zones, uint32_t nr_zones);
 /* Flushes and reports the device, then reads its rings. */
 void label_scan_start(struct label_scan *s);
+
+/* The pool goes, and its scans with it: done is never called. */
+void label_scans_forget(struct pool *pool);
 
 /* Where the ring stands, as a scan found it; d->dev and d->zones are set. */
 void label_ring_set(struct pdev *d, uint32_t zone, uint32_t end, bool tail_clean);
