@@ -361,10 +361,16 @@ void t_fini(struct t_pool *t)
 {
         if (t->pool)
                 t_crash(t);
-        for (uint32_t i = 0; i < t->ndevs; i++) {
-                zdev_close(proxy_of(t, i)->mem);
-                free(proxy_of(t, i));
-        }
+        while (t->ndevs)
+                t_drop_device(t);
+}
+
+void t_drop_device(struct t_pool *t)
+{
+        struct proxy *p = proxy_of(t, --t->ndevs);
+
+        zdev_close(p->mem);
+        free(p);
 }
 
 static void created(void *ctx, int status, struct volume *vol)

@@ -32,6 +32,8 @@ int t_import_degraded(struct t_pool *t, unsigned without, bool asked);
 void t_crash(struct t_pool *t);
 void t_export(struct t_pool *t); /* the devices stay as they are: reopened at the next import */
 void t_fini(struct t_pool *t);
+/* Closes the last device, which is not the pool's. */
+void t_drop_device(struct t_pool *t);
 /* Delivers completions until none is left but those of devices that stall. */
 void t_drive(struct t_pool *t);
 /* Time passes: ticks, and whatever they bring. */

@@ -49,7 +49,7 @@ static int try_to_add(struct t_pool *t, const struct mem_device_spec *spec)
         t_drive(t);
         CU_ASSERT_FATAL(a.done);
         if (a.status < 0)
-                zdev_close(t->devs[--t->ndevs]);
+                t_drop_device(t);
         return a.status;
 }
 
